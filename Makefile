@@ -1,0 +1,45 @@
+# make run    set up and run the main job on the drawn sample (no GPU, no server, no weights)
+# make test   set up with every extra and pass the tests
+# make soak   the long kill-and-resume rounds
+# make bench  the benchmarks (minutes to an hour; see tests/benchmarks)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := dev,ray,s3,vlm
+PYTEST_FLAGS ?=
+
+.PHONY: run test soak bench clean
+
+run: $(VENV)/core
+	$(BIN)/dermcot sample sample
+	$(BIN)/dermcot run
+
+test: $(VENV)/all
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests $(PYTEST_FLAGS)
+
+soak: $(VENV)/all
+	$(BIN)/python -m pytest tests -m soak -s $(PYTEST_FLAGS)
+
+bench: $(VENV)/all
+	$(BIN)/python -m tests.benchmarks.bench_inspect
+	$(BIN)/python -m tests.benchmarks.bench_near_duplicates
+	$(BIN)/python -m tests.benchmarks.bench_build
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/all: $(VENV)/core pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) workspace releases sample

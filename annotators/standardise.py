@@ -1,0 +1,102 @@
+"""Any candidate becomes the same Narrative, or a rejection that says why it did not.
+
+Parsing is strict because a text mended by guessing would be scored, certified and trained on as if its author had
+written it. A narrative may be vaguer than its label but never finer or surer: what the label does not say, no teacher
+can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from quality.checks import certainty_beyond_label
+from schemas.narrative import (
+    Narrative,
+    NarrativeParseError,
+    narrative_to_json,
+    parse_sections,
+    parse_tagged,
+    render_sections,
+    render_tagged,
+)
+from schemas.stage import StageResult, rejection, rejections_frame
+from schemas.tables import NARRATIVES, polars_schema
+from schemas.taxonomy import Taxonomy
+
+_STAGE = "standardise"
+
+
+def standardise(candidates: pl.DataFrame, cases: pl.DataFrame, taxonomy: Taxonomy) -> StageResult:
+    """Raw candidates as parsed narratives.
+
+    ``candidates``: rows of :data:`schemas.tables.NARRATIVES`; ``cases``: the rows of :data:`schemas.tables.CASES` they
+    are about. Kept rows have ``narrative_json``, ``text`` and ``tagged_text``. Rejected, kind ``narrative``:
+    ``unknown_case``, ``unparsable``, ``context_not_given`` (relies on facts its author was not given),
+    ``unknown_diagnosis``, ``concludes_below_label`` and ``certainty_beyond_label``.
+    """
+    told = cases.select("case_id", "node_id", "label_certainty")
+    labels = {row["case_id"]: row for row in told.iter_rows(named=True)}
+    rows: list[dict[str, Any]] = []
+    rejected: list[dict[str, str | None]] = []
+    for row in candidates.sort("narrative_id").iter_rows(named=True):
+        outcome = _standardised(row, labels, taxonomy)
+        if "rule" in outcome:
+            rejected.append(rejection("narrative", row["narrative_id"], _STAGE, **outcome))
+        else:
+            rows.append(row | outcome)
+    kept = pl.DataFrame(rows, schema=polars_schema(NARRATIVES))
+    return StageResult(
+        kept=kept.sort("case_id", "candidate", "narrative_id"),
+        rejected=rejections_frame(rejected),
+        stats={"candidates": candidates.height, "parsed": len(rows), "rejected": len(rejected)},
+    )
+
+
+def _standardised(
+    row: Mapping[str, Any], labels: Mapping[str, Mapping[str, Any]], taxonomy: Taxonomy
+) -> dict[str, Any]:
+    """The columns of a parsed row, or the keywords of its rejection."""
+    label = labels.get(row["case_id"])
+    if label is None:
+        return {"rule": "unknown_case", "value": row["case_id"]}
+    completion = row["completion"]
+    try:
+        narrative = parse_tagged(completion) if "<think>" in completion else parse_sections(completion)
+    except NarrativeParseError as error:
+        return {"rule": "unparsable", "value": f"line {error.line}", "detail": str(error)}
+    if fault := _beyond_label(narrative, row["context_used"], label, taxonomy):
+        return fault
+    return {
+        "narrative_json": narrative_to_json(narrative),
+        "text": render_sections(narrative),
+        "tagged_text": render_tagged(narrative),
+        "parse_status": "parsed",
+        "context_used": list(narrative.context_used),
+    }
+
+
+def _beyond_label(
+    narrative: Narrative, given: list[str], label: Mapping[str, Any], taxonomy: Taxonomy
+) -> dict[str, Any] | None:
+    """Why the narrative says more than its author could know; None when it does not."""
+    invented = sorted(set(narrative.context_used) - set(given))
+    if invented:
+        return {"rule": "context_not_given", "value": invented[0], "detail": f"{len(invented)} facts were not given"}
+    named = [narrative.conclusion.taxonomy_id, *(entry.taxonomy_id for entry in narrative.differential)]
+    for node_id in named:
+        if node_id not in taxonomy:
+            return {"rule": "unknown_diagnosis", "value": node_id, "detail": "not a node of the taxonomy"}
+    concluded, node_id = named[0], label["node_id"]
+    if node_id is not None and node_id in taxonomy and taxonomy.is_ancestor(node_id, concluded):
+        return {"rule": "concludes_below_label", "value": concluded, "threshold": node_id}
+    for fault in certainty_beyond_label(narrative, label["label_certainty"]):
+        return {
+            "rule": fault.rule,
+            "value": narrative.conclusion.certainty,
+            "threshold": label["label_certainty"],
+            "detail": f"{fault.sentence} ({fault.detail})",
+        }
+    return None

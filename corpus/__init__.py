@@ -1,0 +1,1 @@
+"""The data path: sources, images, duplicates, splits, the store and releases."""

@@ -1,0 +1,104 @@
+"""The dataset card: what is in a release, for whom, and under which terms; also tells ``datasets`` what to load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import yaml
+
+from schemas.licences import LICENCE_CLASSES
+from schemas.tables import DIMENSIONS
+
+_USE = {
+    "open": "any use with attribution",
+    "nc": "non-commercial use with attribution",
+    "nc-sa": "non-commercial use with attribution, share alike",
+    "share-with-terms": "use and passing on under the source's own terms",
+}
+
+
+def render_card(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
+    """README.md of a release: YAML front matter for ``datasets``, then text. ``rows``: the published rows' scalars."""
+    return f"---\n{yaml.safe_dump(_front_matter(manifest), sort_keys=False)}---\n{_body(version, manifest, rows)}"
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    configs = []
+    for licence_class in LICENCE_CLASSES:
+        paths: dict[str, str] = {}
+        for path in sorted(manifest["files"]):
+            if path.startswith("data/") and path.rsplit("/", 1)[-1].rsplit("-", 1)[0] == licence_class:
+                split = path.split("/")[1]
+                paths[split] = f"data/{split}/{licence_class}-*.parquet"
+        if paths:
+            files = [{"split": split, "path": path} for split, path in paths.items()]
+            # Without open rows nothing loads by default: `datasets` then asks for a name, since there are two.
+            has_rows = any(manifest["files"][p]["rows"] for p in manifest["files"] if p.startswith("data/") and "/open-" in p)
+            default = {"default": True} if licence_class == "open" and has_rows else {}
+            configs.append({"config_name": licence_class, **default, "data_files": files})
+    return {
+        "license": "other",
+        "language": ["en"],
+        "tags": ["dermatology", "medical", "chain-of-thought", *(["synthetic"] if manifest["synthetic"] else [])],
+        "task_categories": ["image-text-to-text"],
+        "configs": configs,
+    }
+
+
+def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
+    counts = manifest["counts"]
+    drawn = ""
+    if manifest["synthetic"]:
+        drawn = "\n**Synthetic: every image of this release was drawn by a program. It shows no patient.**\n"
+    sections = [
+        f"# DermCoT {version}\n{drawn}",
+        f"{counts['rows']:,} cases with {counts['images']:,} images: a diagnosis of one taxonomy, a standardised "
+        "diagnostic narrative, its six DermEval scores, licence and attribution.\n",
+        "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
+        'train = load_dataset("PATH", split="train")          # rows of open licence\n'
+        'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n```\n\n'
+        "`images` are decoded images; `text` is the narrative in sections, `tagged_text` the same as `<think>` and "
+        "`<answer>`; `context` holds the metadata the narrative relies on, which belongs in the prompt.\n",
+        "## Licences\n\n" + _table(("class", "allows", "rows"), [
+            (name, _USE.get(name, ""), n) for name, n in counts["by_licence_class"].items()
+        ]) + "\n" + _attributions(rows) + _withheld(counts),
+        "## Composition\n\n" + "\n".join(
+            _table((title, "rows"), list(counts[key].items()))
+            for title, key in (("split", "by_split"), ("source", "by_source"), ("skin tone", "by_tone"),
+                               ("diagnosis", "by_diagnosis"))
+        ),
+        "## Scores (0 to 5)\n\n" + _scores(rows),
+        "## Traceability\n\n`manifest.json` lists every file with its sha256, the configuration, the stages and the "
+        "gates; `rejections.parquet` says why every record that is not here is not here; `splits.parquet` is the split "
+        "ledger; `queue.parquet` names held-out cases by id and digest.\n",
+    ]  # fmt: skip
+    return "\n" + "\n".join(sections)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _attributions(rows: pl.DataFrame) -> str:
+    lines = rows.select("source", "licence", "attribution").unique().sort("source", "licence", "attribution").rows()
+    return "".join(f"- {source} ({licence}): {attribution}\n" for source, licence, attribution in lines)
+
+
+def _withheld(counts: Mapping[str, Any]) -> str:
+    n = counts["not_redistributable"]
+    return f"\n{n:,} further cases may not be passed on; they were counted and not written.\n" if n else ""
+
+
+def _scores(rows: pl.DataFrame) -> str:
+    if rows.is_empty():
+        return "No rows.\n"
+    table = []
+    for name in (*DIMENSIONS, "overall"):
+        column = rows[name]
+        quantiles = [f"{column.quantile(q, 'nearest'):.2f}" for q in (0.05, 0.5, 0.95)]
+        table.append((name, f"{float(column.sum()) / column.len():.2f}", *quantiles))
+    return _table(("dimension", "mean", "5 %", "median", "95 %"), table)

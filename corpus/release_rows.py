@@ -1,0 +1,114 @@
+"""What a trainer gets: the columns of a release row, and how they are put into Parquet.
+
+Files are written with pyarrow because only it keeps the ``huggingface`` schema metadata by which ``datasets`` decodes
+images and needs no code of ours. ``images`` is a list since some datasets have several per case. Rows are cut into
+files where the content says so, not at fixed counts: adding cases then leaves most files byte-identical.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.tables import DIMENSIONS
+
+#: Rows fetched, encoded and written at a time; bounds the memory of writing a release.
+ROW_GROUP = 64
+
+#: Columns known before any image or text is fetched, in published order.
+SCALARS = (
+    "case_id", "source", "file_paths", "licence", "licence_class", "attribution", "synthetic", "raw_label", "diagnosis",
+    "taxonomy_id", "taxonomy_path", "malignancy", "label_certainty", "age_years", "sex", "site", "modality",
+    "tone_observations", "tone_group", "narrative_id", "candidate", *DIMENSIONS, "overall", "evaluator_id", "scale_low",
+    "scale_high", "group_id", "patient_id", "lesion_id", "image_ids", "image_digests", "pixel_digests",
+)  # fmt: skip
+#: Columns fetched with the narrative and its evaluation.
+TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author", "author_revision", "teacher_terms",
+         "label_seen", "image_grounded", "post_hoc")  # fmt: skip
+
+
+def release_features() -> Any:
+    """The ``datasets.Features`` of a release row."""
+    from datasets import Features, Image, List, Value
+
+    texts = ["case_id", "source", "licence", "licence_class", "attribution", "raw_label", "diagnosis", "taxonomy_id",
+             "malignancy", "label_certainty", "sex", "site", "modality", "tone_group", "narrative_id", "evaluator_id",
+             "group_id", "patient_id", "lesion_id", "text", "tagged_text", "narrative_json", "critique", "author",
+             "author_revision", "teacher_terms"]  # fmt: skip
+    lists = ["file_paths", "taxonomy_path", "image_ids", "image_digests", "pixel_digests", "context"]
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(texts, Value("string")),
+        **dict.fromkeys(lists, List(Value("string"))),
+        **dict.fromkeys(["age_years", "overall", "scale_low", "scale_high", *DIMENSIONS], Value("float64")),
+        **dict.fromkeys(["candidate", "post_hoc"], Value("int64")),
+        **dict.fromkeys(["synthetic", "label_seen", "image_grounded"], Value("bool")),
+        "tone_observations": List(
+            {"scale": Value("string"), "low": Value("int64"), "high": Value("int64"), "origin": Value("string")}
+        ),
+    }
+    return Features({"images": List(Image()), **{name: kinds[name] for name in (*TEXTS, *SCALARS)}})
+
+
+def cut_files(case_ids: Sequence[str], rows_per_file: int) -> list[tuple[int, int]]:
+    """Half-open row ranges, one per file, for sorted case ids.
+
+    A file ends where a case id's digest says so (after a quarter of ``rows_per_file`` at the earliest) and at
+    ``rows_per_file`` rows at the latest, so that the cuts after an inserted row fall where they fell before.
+    """
+    least = max(1, rows_per_file // 4)
+    ranges, start = [], 0
+    for index, case_id in enumerate(case_ids):
+        size = index + 1 - start
+        ends_here = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8]) % least == 0
+        if size >= rows_per_file or (size >= least and ends_here):
+            ranges.append((start, index + 1))
+            start = index + 1
+    if start < len(case_ids):
+        ranges.append((start, len(case_ids)))
+    return ranges
+
+
+def write_rows(
+    path: Path,
+    rows: pl.DataFrame,
+    texts: Callable[[pl.DataFrame], pl.DataFrame],
+    payloads: Callable[[pl.DataFrame], list[list[bytes]]],
+) -> None:
+    """Write ``rows`` (columns :data:`SCALARS`) with their texts and images to a Parquet file, row group by row group.
+
+    ``texts`` returns the :data:`TEXTS` columns, ``payloads`` the image bytes per case, both in the order given.
+    """
+    schema = release_features().arrow_schema
+    categorical = ["source", "licence", "licence_class", "diagnosis", "taxonomy_id", "malignancy", "site", "modality"]
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=categorical) as writer:
+        for batch in batches(rows, ROW_GROUP):
+            writer.write_table(_table(batch, texts(batch), payloads(batch), schema))
+
+
+def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
+    """Consecutive slices of at most ``size`` rows."""
+    for start in range(0, rows.height, size):
+        yield rows.slice(start, size)
+
+
+def _table(rows: pl.DataFrame, texts: pl.DataFrame, payloads: list[list[bytes]], schema: pa.Schema) -> pa.Table:
+    images = [
+        [{"bytes": data, "path": f"{digest}.{_extension(data)}"} for data, digest in zip(case, digests, strict=True)]
+        for case, digests in zip(payloads, rows["image_digests"].to_list(), strict=True)
+    ]
+    scalars = pl.concat([texts.select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
+    columns = [
+        pa.array(images, schema.field("images").type),
+        *(scalars[name].cast(schema.field(name).type).combine_chunks() for name in (*TEXTS, *SCALARS)),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _extension(data: bytes) -> str:
+    return "png" if data.startswith(b"\x89PNG") else "jpg"

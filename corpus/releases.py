@@ -1,0 +1,247 @@
+"""Release: an immutable directory that depends on its inputs alone - same inputs, same bytes.
+
+Nothing below a release depends on clock, host, path or run. Data files come first, the manifest last and exclusively;
+a directory without manifest is no release and is written anew. Identical content returns the version that already
+exists; otherwise the next version is taken, under a lease on the releases folder. Files whose rows did not change are
+copied from an earlier release instead of encoded again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from corpus.digests import canonical_json, digest_bytes, digest_of, row_digests, table_digest
+from corpus.filesystem import Folder
+from corpus.lease import Lease
+from corpus.release_rows import ROW_GROUP, SCALARS, cut_files, write_rows
+from schemas.errors import StoreError
+from schemas.tables import LEDGER, empty_frame
+
+FORMAT = 1
+_NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
+_INDEX = ("case_id", "split", "group_id", "image_ids", "image_digests", "narrative_id", "licence_class")
+
+
+@dataclass(frozen=True)
+class ReleaseContent:
+    """Everything a release is made of, before it has a version.
+
+    ``rows``: one per published case (:data:`SCALARS` plus ``split`` and ``row_digest``, the digest of narrative and
+    evaluation). ``queue``: held-out cases (:data:`_INDEX`). ``ledger_entries``: new ones, ``since`` empty.
+    ``record``: configuration, stages, counts, gates, software - what the manifest says beside the files.
+    """
+
+    rows: pl.DataFrame
+    queue: pl.DataFrame
+    rejections: pl.DataFrame
+    ledger_entries: pl.DataFrame
+    record: Mapping[str, Any]
+
+    def key(self) -> str:
+        """Digest of the content; software versions do not count, the configuration does."""
+        rest = {name: value for name, value in self.record.items() if name != "software"}
+        tables = [table_digest(t) for t in (self.rows, self.queue, self.rejections)]
+        return digest_of("release", FORMAT, tables, rest)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One published release: ``name`` (``dermcot-0.1.0``), its manifest and the manifest's sha256."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    digest: str
+
+
+def published_releases(folder: Folder) -> list[Release]:
+    """Complete releases of a releases folder, oldest version first."""
+    found = []
+    for name in folder.names(""):
+        if not (match := _NAME.fullmatch(name)):
+            continue
+        try:
+            data = folder.read(f"{name}/manifest.json")
+        except FileNotFoundError:
+            continue
+        found.append((tuple(map(int, match.groups())), Release(name, json.loads(data), digest_bytes(data))))
+    return [release for _, release in sorted(found, key=lambda entry: entry[0])]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What the next build must remember of the latest release: its ids and the split ledger."""
+
+    digest: str
+    case_ids: frozenset[str]
+    image_ids: frozenset[str]
+    ledger: pl.DataFrame
+
+
+def read_parent(folder: Folder) -> Parent:
+    """The latest release's memory; of a folder without releases, an empty one."""
+    releases = published_releases(folder)
+    if not releases:
+        return Parent("", frozenset(), frozenset(), empty_frame(LEDGER))
+    name = releases[-1].name
+    tables = {t: pl.read_parquet(io.BytesIO(folder.read(f"{name}/{t}.parquet"))) for t in ("index", "queue", "splits")}
+    ids = pl.concat([tables["index"].select("case_id", "image_ids"), tables["queue"].select("case_id", "image_ids")])
+    images = frozenset(ids["image_ids"].explode().to_list())
+    return Parent(releases[-1].digest, frozenset(ids["case_id"]), images, tables["splits"])
+
+
+def publish(
+    folder: Folder,
+    scratch: Path,
+    content: ReleaseContent,
+    rows_per_file: int,
+    card: Callable[[str, Mapping[str, Any], pl.DataFrame], str],
+    texts: Callable[[pl.DataFrame], pl.DataFrame],
+    payloads: Callable[[pl.DataFrame], list[list[bytes]]],
+    progress: Callable[[int, int], None],
+) -> tuple[Release, bool]:
+    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` writes README.md."""
+    key = content.key()
+    with Lease(folder, "releases"):
+        earlier = published_releases(folder)
+        for release in earlier:
+            if release.manifest["content_key"] == key:
+                _point_to(folder, earlier[-1])
+                return release, False
+        version = _next_version(earlier)
+        name = f"dermcot-{version}"
+        if folder.exists("LATEST") and folder.read("LATEST").startswith(f"{name} ".encode()):
+            raise StoreError(
+                f"{folder.path(name)} was published but has lost its manifest.json: restore that file, or move the "
+                "folder and LATEST away, before publishing again"
+            )
+        folder.delete(name)
+        files: dict[str, dict[str, Any]] = {}
+        index = _write_data(folder, scratch, name, content, rows_per_file, earlier, files, texts, payloads, progress)
+        tables = {
+            "index": index,
+            "queue": content.queue.select(_INDEX).sort("split", "case_id"),
+            "rejections": content.rejections,
+            "splits": _ledger(folder, earlier, content.ledger_entries, version),
+        }
+        for table, frame in tables.items():
+            _write_table(folder, f"{name}/{table}.parquet", frame)
+            files[f"{table}.parquet"] = _described(folder, f"{name}/{table}.parquet", frame.height)
+        manifest = {"name": name, "version": version, "content_key": key, **content.record}
+        folder.write(f"{name}/README.md", card(version, {**manifest, "files": files}, content.rows).encode())
+        files["README.md"] = _described(folder, f"{name}/README.md", None)
+        data = canonical_json({**manifest, "files": files})
+        if not folder.put_if_absent(f"{name}/manifest.json", data):
+            raise RuntimeError(f"{name} was published by someone else under this lease")
+        release = Release(name, json.loads(data), digest_bytes(data))
+        _point_to(folder, release)
+        return release, True
+
+
+def _point_to(folder: Folder, release: Release) -> None:
+    line = f"{release.name} sha256:{release.digest}\n".encode()
+    if not folder.exists("LATEST") or folder.read("LATEST") != line:
+        folder.write("LATEST", line)
+
+
+def _next_version(earlier: list[Release]) -> str:
+    if not earlier:
+        return "0.1.0"
+    major, minor, _ = map(int, earlier[-1].manifest["version"].split("."))
+    return f"{major}.{minor + 1}.0"
+
+
+def _write_data(
+    folder: Folder, scratch: Path, name: str, content: ReleaseContent, rows_per_file: int, earlier: list[Release],
+    files: dict[str, dict[str, Any]], texts: Callable[[pl.DataFrame], pl.DataFrame],
+    payloads: Callable[[pl.DataFrame], list[list[bytes]]], progress: Callable[[int, int], None],
+) -> pl.DataFrame:
+    """Write ``data/SPLIT/CLASS-NNNNN.parquet``; returns the index (case -> file)."""
+    known = {
+        entry["rows_digest"]: (release.name, path, entry)
+        for release in earlier
+        for path, entry in release.manifest["files"].items()
+        if "rows_digest" in entry
+    }
+    rows = content.rows.sort("split", "licence_class", "case_id")
+    groups = rows.partition_by("split", "licence_class", as_dict=True, maintain_order=True)
+    groups.setdefault(("train", "open"), rows.clear())  # the default configuration exists even when it is empty
+    done, indexes = 0, []
+    for (split, licence_class), group in sorted(groups.items()):
+        ranges = cut_files(group["case_id"].to_list(), rows_per_file) or [(0, 0)]
+        for number, (start, end) in enumerate(ranges):
+            part = group.slice(start, end - start)
+            path = f"data/{split}/{licence_class}-{number:05d}.parquet"
+            digest = _rows_digest(part)
+            if digest in known and _copy(folder, known[digest], f"{name}/{path}"):
+                files[path] = dict(known[digest][2])
+            else:
+                local = scratch / "rows.parquet"
+                write_rows(local, part.select(SCALARS), texts, payloads)
+                folder.place(local, f"{name}/{path}")
+                files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
+            indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
+            done += part.height
+            progress(done, rows.height)
+    return pl.concat(indexes).sort("split", "case_id")
+
+
+def _rows_digest(rows: pl.DataFrame) -> str:
+    import pyarrow
+
+    lines = row_digests(rows).to_list()
+    return digest_of("rows", FORMAT, ROW_GROUP, pyarrow.__version__, lines)
+
+
+def _copy(folder: Folder, known: tuple[str, str, dict[str, Any]], target: str) -> bool:
+    """Copy a file of an earlier release; False when it is not what its manifest says, so that it is made anew."""
+    release, path, entry = known
+    source = folder.path(f"{release}/{path}")
+    if folder.is_local:
+        Path(folder.path(target)).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, folder.path(target))
+        except FileNotFoundError:
+            return False
+    else:
+        folder.fs.cp_file(source, folder.path(target))
+    return bool(_described(folder, target, entry["rows"])["sha256"] == entry["sha256"])
+
+
+def _described(folder: Folder, relative: str, rows: int | None) -> dict[str, Any]:
+    import hashlib
+
+    with folder.fs.open(folder.path(relative), "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 22):
+            digest.update(block)
+        size = file.tell()
+    return {"sha256": digest.hexdigest(), "bytes": size, **({} if rows is None else {"rows": rows})}
+
+
+def _write_table(folder: Folder, relative: str, frame: pl.DataFrame) -> None:
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(frame.to_arrow(), sink, compression="zstd")
+    folder.write(relative, sink.getvalue())
+
+
+def _ledger(folder: Folder, earlier: list[Release], entries: pl.DataFrame, version: str) -> pl.DataFrame:
+    """The parent's ledger with the entries it does not yet have, stamped with this version."""
+    old = empty_frame(LEDGER)
+    if earlier:
+        old = pl.read_parquet(io.BytesIO(folder.read(f"{earlier[-1].name}/splits.parquet")))
+    keys = ["group_id", "split", "reason", "members"]
+    there = {json.dumps(row) for row in old.select(keys).rows()}
+    fresh = [json.dumps(row) not in there for row in entries.select(keys).rows()]
+    added = entries.filter(pl.Series(fresh, dtype=pl.Boolean)).with_columns(pl.lit(version).alias("since"))
+    return pl.concat([old, added.select(old.columns)])

@@ -1,0 +1,1 @@
+"""The plan, its execution (plain or under Prefect) and the command line."""

@@ -1,0 +1,106 @@
+"""One build from lease to release, whoever runs it: the command line, a Prefect flow, a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpus.digests import canonical_json
+from corpus.lease import Lease
+from corpus.releases import Release
+from corpus.store import StepOutput, Store
+from flows.execute import Reporter, Runner, StepReport, execute
+from flows.plan import Build, look
+from flows.publish import find_release, publish_release, remember_release
+from flows.report import step_counts
+from flows.steps import STEPS
+from schemas.config import Config
+from schemas.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: the release, whether it is new, and what each step did."""
+
+    release: Release
+    is_new: bool
+    reports: list[StepReport] = field(repr=False)
+
+    def path(self, config: Config) -> str:
+        """The release's directory."""
+        return f"{config.releases.rstrip('/')}/{self.release.name}"
+
+
+def finished_build(config: Config) -> Outcome | None:
+    """The outcome of a build that has nothing left to do, found without a lease and without writing; else None."""
+    build = Build(config, Store(config.workspace))
+    if any(step.state != "reused" for step in look(STEPS, build)):
+        return None
+    release = find_release(build)
+    if release is None:
+        return None
+    reports = [StepReport(build.outputs[step.name], "reused", 0, 0, 0.0) for step in STEPS]
+    return Outcome(release, False, reports)
+
+
+def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
+    """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
+    store = Store(config.workspace)
+    with Lease(store.folder, "workspace"):
+        store.sweep()
+        build = Build(config, store)
+        reports: list[StepReport] = []
+        record = _start_record()
+        try:
+            reports = execute(STEPS, build, runner, reporter)
+            release, is_new = runner.call(
+                "release", lambda: publish_release(build, lambda done, n: reporter.progress("release", done, n))
+            )
+            remember_release(build, release)
+            record |= {"status": "published" if is_new else "unchanged", "release": release.name}
+            return Outcome(release, is_new, reports)
+        except BaseException as error:
+            record |= {"status": "failed", "error": str(error) if isinstance(error, UserError) else repr(error)}
+            raise
+        finally:
+            _finish_record(build, reports, record)
+
+
+def _start_record() -> dict[str, Any]:
+    return {
+        "run_id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
+        "started": time.time(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+    }
+
+
+def _finish_record(build: Build, reports: list[StepReport], record: dict[str, Any]) -> None:
+    """Leave ``runs/RUN_ID/run.json`` and ``build.json``; a disk too full for them must not hide the first error."""
+    steps = [step_counts(report, build.store) for report in reports]
+    run = {**record, "ended": time.time(), "steps": steps}
+    try:
+        build.store.folder.write(f"runs/{record['run_id']}/run.json", canonical_json(run))
+        outputs = {name: output.key for name, output in build.outputs.items()}
+        last = {"outputs": outputs, "release": record.get("release"), "releases": build.config.releases}
+        build.store.folder.write("build.json", canonical_json(last))
+    except (OSError, UserError):
+        return
+
+
+def last_build(workspace: str) -> tuple[Store, dict[str, StepOutput], dict[str, Any]] | None:
+    """The outputs of the latest build of a workspace, and its ``build.json``; None when there was none."""
+    store = Store(workspace)
+    try:
+        record = json.loads(store.folder.read("build.json"))
+    except FileNotFoundError:
+        return None
+    found = {name: store.find_step(name, key) for name, key in record["outputs"].items()}
+    return store, {name: output for name, output in found.items() if output is not None}, record

@@ -1,0 +1,159 @@
+"""The command line. A person's mistake ends in one sentence and exit status 2, a blocked gate in exit status 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from flows.report import Screen, counts_table
+from schemas.config_file import load_config
+from schemas.errors import GateError, UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", show_default=True)]
+Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the build keeps its work (folder or URL).")]
+Releases = Annotated[str | None, typer.Option("--releases", help="Where releases are published (folder or URL).")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over any field; may be repeated.")]
+DEFAULT_CONFIG = Path("dermcot.yaml")
+
+
+@app.callback()
+def dermcot() -> None:
+    """Curate public dermatology image datasets into versioned, traceable releases of diagnostic narratives."""
+
+
+@app.command()
+def run(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    workspace: Workspace = None,
+    releases: Releases = None,
+    overrides: Overrides = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use this many images, spread over sources and labels.")] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print the resolved configuration and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what is reused, and stop.")] = False,
+) -> None:
+    """Run the pipeline to a release; its directory is the last line printed.
+
+    Example: dermcot run -c dermcot.yaml --set select.thresholds.accuracy=3.5
+    """
+    given = tuple(overrides or ())
+    config = load_config(config_file, given, workspace=workspace, releases=releases, limit=limit)
+    if show_config:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        return
+    from corpus.store import Store
+    from flows.build import finished_build
+
+    if dry_run:
+        _print_dry_run(config)
+        return
+    with Screen() as screen:
+        done = finished_build(config)
+        if done is not None:
+            screen.show(counts_table(done.reports, Store(config.workspace)))
+            screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
+            print(done.path(config))
+            return
+        screen.show("starting the embedded Prefect server")
+    from flows.embedded_server import prefect_server
+
+    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready:
+        from flows.pipeline import curate
+
+        wait_until_ready()
+        outcome = curate(str(config_file), given, workspace, releases, limit)
+    state = "Published" if outcome["new"] else "Content unchanged:"
+    print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
+    print(outcome["path"])
+
+
+def _prefect_home(workspace: str) -> Path:
+    """Inside a local workspace; beside the user's own caches when the workspace is a URL."""
+    if "://" in workspace:
+        return Path.home() / ".cache" / "dermcot" / "prefect"
+    return Path(workspace) / "prefect"
+
+
+def _print_dry_run(config: Any) -> None:
+    from rich.table import Table
+
+    from corpus.store import Store
+    from flows.build import finished_build
+    from flows.plan import Build, look
+    from flows.steps import STEPS
+
+    table = Table(title="What a run would do now", title_justify="left", pad_edge=False)
+    for column in ("step", "would", "of what"):
+        table.add_column(column)
+    looks = look(STEPS, Build(config, Store(config.workspace)))
+    words = {"reused": "be reused", "runs": "run", "waits": "run if its input changes"}
+    for step in looks:
+        table.add_row(step.step, words[step.state], step.detail)
+    table.add_row("release", "be reused" if finished_build(config) else "run", "")
+    Console().print(table)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to draw into.")] = Path("sample"),
+    images: Annotated[int, typer.Option(min=30, help="How many images, planted ones included.")] = 300,
+    seed: Annotated[int, typer.Option(help="Another seed draws other images.")] = 7,
+) -> None:
+    """Draw a synthetic sample in the published layouts, with planted duplicates and defects (truth.csv says which).
+
+    Example: dermcot sample sample --images 300
+    """
+    import os
+
+    from corpus.sample.draw import draw_sample
+
+    with Screen() as screen:
+        draw_sample(folder, n_images=images, seed=seed, workers=os.cpu_count() or 1,
+                    progress=lambda done, total: screen.progress("drawing", done, total))
+    print(folder)
+
+
+@app.command()
+def explain(
+    identifier: Annotated[str, typer.Argument(help="Case, image or narrative id, file name, or digest.")],
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    workspace: Workspace = None,
+) -> None:
+    """Tell everything that happened to a case or image, and why it is or is not in the release.
+
+    Example: dermcot explain ham10000:ISIC_0024306
+    """
+    from flows.explain import explain as story
+
+    place = workspace or load_config(config_file).workspace
+    Console(soft_wrap=True, highlight=False).print(story(place, identifier))
+
+
+def main() -> None:
+    """Entry point of the ``dermcot`` command."""
+    sys.exit(guarded(app))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; a :class:`UserError` becomes its sentence on stderr. Returns the exit status."""
+    try:
+        command()
+    except GateError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. Nothing committed is lost: run the same command to go on.", file=sys.stderr)
+        return 130
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 0

@@ -1,0 +1,171 @@
+"""Executing the plan: find what is there, make what is missing, shard by shard, and say what happened.
+
+How a function is called is left to the caller (``Runner``): in this process, as Prefect tasks on threads, or on Ray.
+Every shard commits itself to the store; killing the program costs at most the shards in flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import polars as pl
+
+from corpus.digests import row_digests
+from corpus.store import StepOutput, Store
+from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, missing_items, step_key
+from flows.gating import raise_if_gate_blocked
+from schemas.config import Config
+from schemas.tables import STAGE_REJECTIONS, empty_frame
+
+#: Columns of a row that say where its bytes lie, so not part of what it is.
+_PLACES = ("pack", "pack_offset")
+
+
+class Runner(Protocol):
+    """How work is called."""
+
+    def call(self, name: str, function: Callable[[], Any]) -> Any:
+        """Run one function here, under a name."""
+
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[int]:
+        """Run :func:`run_shard` on every task, in any order; yields the rows each finished."""
+
+
+class Reporter(Protocol):
+    """Who is told what happens."""
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """``done`` of ``total`` rows of a step are finished."""
+
+    def finished(self, report: StepReport) -> None:
+        """A step is finished."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard of a row step; small enough to travel to another process."""
+
+    step: str
+    workspace: str
+    config: Config
+    items: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did: rows made and reused (row steps), seconds, and its output."""
+
+    output: StepOutput
+    state: str  # reused | ran
+    made: int
+    reused: int
+    seconds: float
+
+
+class InProcess:
+    """The plainest runner: everything here, one after the other."""
+
+    def call(self, name: str, function: Callable[[], Any]) -> Any:
+        """Run it."""
+        return function()
+
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
+        """Run them in order."""
+        for task in tasks:
+            yield run_shard(task)
+
+
+def run_shard(task: ShardTask) -> int:
+    """Make and commit the rows of one shard; returns how many items it finished."""
+    from flows.steps import STEPS
+
+    step = next(s for s in STEPS if s.name == task.step)
+    assert isinstance(step, RowStep)
+    store = Store(task.workspace)
+    with store.scratch() as scratch:
+        result = step.work(task.items, task.config, store, scratch)
+        content = result.rows.drop("row_key", *(c for c in _PLACES if c in result.rows.columns))
+        rows = result.rows.with_columns(row_digests(content))
+        keys = task.items["row_key"].unique()
+        covered = {*rows["row_key"], *(row["row_key"] for row in result.rejected)}
+        if covered != set(keys):
+            raise RuntimeError(f"step {step.name} lost {len(set(keys) - covered)} of its {len(keys)} rows")
+        store.save_part(step.name, keys, rows, result.rejected, result.pack)
+    return task.items.height
+
+
+def execute(steps: tuple[Step, ...], build: Build, runner: Runner, reporter: Reporter) -> list[StepReport]:
+    """Bring every step's output into the store; returns one report per step."""
+    reports = []
+    for step in steps:
+        start = time.monotonic()
+        key = step_key(step, build)
+        assert key is not None, f"step {step.name} stands before what it reads"
+        output = build.store.find_step(step.name, key)
+        made = reused = 0
+        state = "reused"
+        if output is None:
+            state = "ran"
+            if isinstance(step, TableStep):
+                output = runner.call(step.name, partial(_run_table_step, step, key, build))
+            else:
+                output, made, reused = _run_row_step(step, key, build, runner, reporter)
+        build.outputs[step.name] = output
+        raise_if_gate_blocked(output.stats)
+        report = StepReport(output, state, made, reused, time.monotonic() - start)
+        reports.append(report)
+        reporter.finished(report)
+    return reports
+
+
+def _run_table_step(step: TableStep, key: str, build: Build) -> StepOutput:
+    tables, stats = step.run(build)
+    return build.store.save_step(step.name, key, tables, stats)
+
+
+def _run_row_step(
+    step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter
+) -> tuple[StepOutput, int, int]:
+    items = step.items(build)
+    missing = missing_items(step, items, build.store)
+    size = build.config.execution.rows_per_shard
+    tasks = [
+        ShardTask(step.name, build.config.workspace, build.config, missing.slice(start, size))
+        for start in range(0, missing.height, size)
+    ]
+    done = items.height - missing.height
+    for finished in runner.shards(step.name, tasks):
+        done += finished
+        reporter.progress(step.name, done, items.height)
+    output: StepOutput = runner.call(step.name, partial(_collect, step, key, build, items))
+    return output, missing.height, items.height - missing.height
+
+
+def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> StepOutput:
+    """Commit the row step's selection: where each wanted row lies, its digest and the carried columns."""
+    parts = build.store.parts(step.name)
+    wanted = set(items["row_key"])
+    place = {key: name for name in sorted(parts, reverse=True) for key in parts[name]["keys"] if key in wanted}
+    chosen = pl.DataFrame({"row_key": list(place), "part": list(place.values())},
+                          schema={"row_key": pl.String, "part": pl.String})
+    rejected = [
+        row for name in sorted(parts) for row in parts[name]["rejected"] if place.get(row["row_key"]) == name
+    ]
+    rows = build.store.read_rows(step.name, chosen, ["row_digest", *step.carry])
+    if rows.is_empty():
+        carried = {name: ROW_SCHEMAS[step.name][name] for name in step.carry}
+        rows = pl.DataFrame(schema={"row_key": pl.String, "row_digest": pl.String, **carried})
+    selection = rows.join(chosen, on="row_key").sort([*step.carry, "row_digest"])
+    tables, stats = step.collect(build, items, rejected)
+    return build.store.save_step(step.name, key, {"selection": selection, **tables}, stats)
+
+
+def rejections_of(output: StepOutput, store: Store) -> pl.DataFrame:
+    """A step's rejections, whether it has any or not."""
+    if "rejected" not in output.tables:
+        return empty_frame(STAGE_REJECTIONS)
+    return store.table(output, "rejected")

@@ -1,0 +1,128 @@
+"""The Prefect flow over the plan: one task per shard, one artifact per step.
+
+Prefect shows what happens and schedules it; it decides nothing. Resume, caching and lineage live in the store and the
+release manifest, so results of tasks are neither cached nor persisted here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from corpus.store import Store
+from flows.build import Outcome, run_build
+from flows.execute import Reporter, ShardTask, StepReport, run_shard
+from flows.report import Screen, counts_table, step_counts
+from schemas.config import Config
+from schemas.config_file import load_config
+
+
+@task(name="shard", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def shard_task(name: str, work: Any) -> int:
+    """Make and commit one shard of a row step; ``work`` is its :class:`ShardTask`."""
+    return run_shard(work)
+
+
+@task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def step_task(name: str, work: Any) -> Any:
+    """Run one table step here; ``work`` is a function of no arguments."""
+    return work()
+
+
+class PrefectRunner:
+    """Calls work as Prefect tasks; shards go to a task runner (threads, or Ray beyond one machine)."""
+
+    def __init__(self, task_runner: TaskRunner[Any]) -> None:
+        self._runner = task_runner
+
+    def call(self, name: str, function: Callable[[], Any]) -> Any:
+        """Run one function as a task, in this thread."""
+        return step_task(name, quote(function))
+
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
+        """Run shards as tasks on the task runner; yields as they finish."""
+        futures = [
+            self._runner.submit(shard_task, {"name": f"{name} {number}", "work": quote(work)})
+            for number, work in enumerate(tasks, start=1)
+        ]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def task_runner(config: Config) -> TaskRunner[Any]:
+    """The task runner the configuration asks for."""
+    workers = config.execution.workers or os.cpu_count() or 1
+    if config.execution.runner == "ray":
+        from prefect_ray import RayTaskRunner
+
+        runner: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": workers, "include_dashboard": False})
+        return runner
+    return ThreadPoolTaskRunner(max_workers=workers)
+
+
+class ArtifactReporter:
+    """Passes everything on to a reporter and leaves a table artifact per step."""
+
+    def __init__(self, inner: Reporter, store: Store) -> None:
+        self._inner = inner
+        self._store = store
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Pass on."""
+        self._inner.progress(step, done, total)
+
+    def finished(self, report: StepReport) -> None:
+        """Leave the step's counts as a table artifact, and pass on."""
+        counts = step_counts(report, self._store)
+        rows = [{"what": f"kept: {what}", "records": n} for what, n in counts["kept"].items()]  # type: ignore[attr-defined]
+        rows += [{"what": f"rejected: {what}", "records": n} for what, n in counts["rejected"].items()]  # type: ignore[attr-defined]
+        rows += [{"what": name, "records": counts[name]} for name in ("rows_made", "rows_reused", "seconds")]
+        key = f"step-{report.output.step.replace('_', '-')}"
+        create_table_artifact(rows, key=key, description=f"{report.output.step}: {report.state}")
+        self._inner.finished(report)
+
+
+@flow(name="curate", persist_result=False, validate_parameters=False)
+def curate(
+    config_file: str = "dermcot.yaml",
+    overrides: tuple[str, ...] = (),
+    workspace: str | None = None,
+    releases: str | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Curate the configured datasets into a release; returns its name, path and whether it is new."""
+    config = load_config(Path(config_file), overrides, workspace=workspace, releases=releases, limit=limit)
+    with Screen() as screen:
+        outcome = curate_config(config, screen)
+        screen.show(counts_table(outcome.reports, Store(config.workspace)))
+    return {
+        "release": outcome.release.name,
+        "digest": outcome.release.digest,
+        "path": outcome.path(config),
+        "new": outcome.is_new,
+    }
+
+
+def curate_config(config: Config, reporter: Reporter) -> Outcome:
+    """Run a build inside a flow run, with artifacts."""
+    with task_runner(config) as runner:
+        outcome = run_build(config, PrefectRunner(runner), ArtifactReporter(reporter, Store(config.workspace)))
+    create_markdown_artifact(_summary(outcome, config), key="release", description="The release this run came to")
+    return outcome
+
+
+def _summary(outcome: Outcome, config: Config) -> str:
+    counts = outcome.release.manifest["counts"]
+    lines = [f"- {name}: {n:,}" for name, n in counts["by_licence_class"].items()]
+    state = "new" if outcome.is_new else "unchanged"
+    head = f"# {outcome.release.name} ({state})\n\n`{outcome.path(config)}`\n\nsha256 `{outcome.release.digest}`\n\n"
+    return head + f"{counts['rows']:,} rows\n\n" + "\n".join(lines) + "\n"

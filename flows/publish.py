@@ -1,0 +1,183 @@
+"""The last step: from finished steps to a published release, and the record of the run in the workspace."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import polars as pl
+
+from corpus.card import render_card
+from corpus.digests import digest_of
+from corpus.filesystem import Folder
+from corpus.packs import read_payloads
+from corpus.release_rows import TEXTS
+from corpus.releases import Release, ReleaseContent, publish, published_releases
+from flows.execute import rejections_of
+from flows.plan import Build, Step, content_digest, step_key
+from flows.steps import READS_PARENT, STEPS
+from schemas.tables import DIMENSIONS, REJECTIONS, polars_schema
+from schemas.taxonomy import load_taxonomy
+
+#: Steps whose outputs hang on where and when files lie; their content reaches the release through ``ingest``.
+_NOT_PUBLISHED = ("read", "fingerprint")
+_SOFTWARE = ("dermcot", "pyarrow", "polars", "pillow", "numpy", "scipy", "datasets", "great-expectations")
+
+
+def build_id(build: Build) -> str:
+    """The identity of a build: what it was configured to do and what every step made of it."""
+    made = [(s.name, content_digest(build.outputs[s.name])) for s in STEPS if s.name not in _NOT_PUBLISHED]
+    return digest_of("build", build.config.published(), made)[:24]
+
+
+def all_rejections(build: Build) -> pl.DataFrame:
+    """Every rejection of the build with its ``build_id``, in a fixed order."""
+    tables = [rejections_of(build.outputs[step.name], build.store) for step in STEPS]
+    columns = polars_schema(REJECTIONS).names()
+    rows = pl.concat(tables).with_columns(pl.lit(build_id(build)).alias("build_id")).select(columns)
+    return rows.sort("record_kind", "record_id", "stage", "rule")
+
+
+def release_content(build: Build) -> ReleaseContent:
+    """Gather what the release is made of from the finished steps."""
+    cases = build.table("split", "cases").drop("split")
+    selected = build.table("select", "selected")
+    rows = _rows(build, cases, selected)
+    published = rows.filter(pl.col("split").is_in(["train", "certified"]))
+    held = pl.col("split").is_in(["certify_queue", "calibration"])
+    queue = selected.filter(held).join(cases, on="case_id")
+    record = {
+        "build_id": build_id(build),
+        "synthetic": bool(published["synthetic"].any()) if published.height else bool(cases["synthetic"].any()),
+        "configuration": build.config.published(),
+        "stages": _stages(build),
+        "counts": _counts(build, published, queue),
+        "gates": [build.outputs[name].stats["report"] for name in build.outputs if name.startswith("gate_")],
+        "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
+        "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
+    }
+    return ReleaseContent(published, queue, all_rejections(build), build.table("split", "_ledger"), record)
+
+
+def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
+    taxonomy = load_taxonomy()
+    nodes = {node: taxonomy.node(node) for node in cases["node_id"].unique()}
+    paths = build.table("ingest", "images", ["image_id", "file_path"])
+    file_of = dict(paths.iter_rows())
+    evaluations = build.rows("evaluate", ["narrative_id", "evaluator_id", "scale_low", "scale_high", *DIMENSIONS,
+                                          "overall"])
+    digests = build.table("standardise", "selection").join(
+        build.table("evaluate", "selection"), on="narrative_id", suffix="_evaluation"
+    )
+    row_digest = pl.concat_str("row_digest", "row_digest_evaluation").alias("row_digest")
+    node = pl.col("node_id")
+    return (
+        selected.join(cases, on="case_id").join(evaluations, on="narrative_id")
+        .join(digests.select("narrative_id", row_digest), on="narrative_id")
+        .with_columns(
+            node.alias("taxonomy_id"),
+            node.replace_strict({k: n.name for k, n in nodes.items()}, return_dtype=pl.String).alias("diagnosis"),
+            node.replace_strict({k: n.malignancy for k, n in nodes.items()}, return_dtype=pl.String).alias("malignancy"),
+            pl.Series("taxonomy_path", [list(taxonomy.path(n)) for n in
+                                        selected.join(cases, on="case_id")["node_id"]], dtype=pl.List(pl.String)),
+            pl.Series("file_paths", [[file_of[i] for i in images] for images in
+                                     selected.join(cases, on="case_id")["image_ids"]], dtype=pl.List(pl.String)),
+        )
+        .drop("node_id", "label_rule", "label_from", "concepts", "caption", "facts", "external_processing", "aggregate")
+        .sort("case_id")
+    )  # fmt: skip
+
+
+def _stages(build: Build) -> dict[str, Any]:
+    return {
+        step.name: {
+            "version": step.version,
+            "settings": digest_of(step.settings(build.config)),
+            "output": content_digest(build.outputs[step.name]),
+            "kept": dict(build.outputs[step.name].stats.get("kept", {})),
+        }
+        for step in STEPS
+        if step.name not in _NOT_PUBLISHED
+    }
+
+
+def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, Any]:
+    def by(frame: pl.DataFrame, column: str) -> dict[str, int]:
+        return dict(frame.group_by(column).len().sort(column).iter_rows())
+
+    refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
+    return {
+        "rows": rows.height,
+        "images": int(rows["image_ids"].list.len().sum()),
+        "by_split": by(rows, "split"),
+        "by_licence_class": by(rows, "licence_class"),
+        "by_source": by(rows, "source"),
+        "by_tone": by(rows, "tone_group"),
+        "by_diagnosis": by(rows, "taxonomy_id"),
+        "held_out": by(queue, "split"),
+        "not_redistributable": refused,
+    }
+
+
+def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple[Release, bool]:
+    """Publish what the build made; a release of identical content is returned instead of made twice."""
+    content = release_content(build)
+    folder = Folder(build.config.releases)
+    places = {row["image_digest"]: row for row in build.rows("inspect", ["image_digest", "pack", "pack_offset",
+                                                                       "stored_bytes"]).iter_rows(named=True)}
+    chosen = build.table("standardise", "selection").join(content.rows.select("narrative_id"), on="narrative_id")
+    critiques = dict(build.rows("evaluate", ["narrative_id", "critique"]).iter_rows())
+
+    def texts(rows: pl.DataFrame) -> pl.DataFrame:
+        wanted = chosen.join(rows.select("narrative_id"), on="narrative_id")
+        names = [name for name in TEXTS if name not in ("context", "critique")]
+        found = build.store.read_rows("standardise", wanted, ["narrative_id", *names, "context_used"])
+        found = found.join(rows.select("narrative_id"), on="narrative_id").rename({"context_used": "context"})
+        ordered = rows.select("narrative_id").join(found, on="narrative_id", how="left", maintain_order="left")
+        return ordered.with_columns(pl.Series("critique", [critiques[n] for n in ordered["narrative_id"]]))
+
+    def payloads(rows: pl.DataFrame) -> list[list[bytes]]:
+        lists = rows["image_digests"].to_list()
+        at = [places[digest] for digests in lists for digest in digests]
+        wanted = [(p["pack"], p["pack_offset"], p["stored_bytes"], p["image_digest"]) for p in at]
+        folder = build.store.folder
+        flat = iter(read_payloads(folder.fs, folder.path("rows/inspect"), wanted))
+        return [[next(flat) for _ in digests] for digests in lists]
+
+    with build.store.scratch() as scratch:
+        return publish(folder, scratch, content, build.config.release.rows_per_file, render_card, texts, payloads,
+                       progress)
+
+
+def release_key(build: Build) -> str:
+    """Key of the finished build: its content, and where releases go."""
+    return digest_of("release", build_id(build), build.config.releases)
+
+
+def find_release(build: Build) -> Release | None:
+    """The release that this very build already made, if it is still there and whole."""
+    output = build.store.find_step("release", release_key(build))
+    if output is None:
+        return None
+    for release in published_releases(Folder(build.config.releases)):
+        if release.name == output.stats["name"] and release.digest == output.stats["digest"]:
+            return release
+    return None
+
+
+def remember_release(build: Build, release: Release) -> None:
+    """Note which release this build made, and that steps which read the latest release give the same again.
+
+    A step that takes the latest release into account must, by its own rules, repeat its result when that release is
+    its own: published images stay survivors, published groups keep their split. So its output is also filed under the
+    key the next build will compute.
+    """
+    build.store.save_step("release", release_key(build), {}, {"name": release.name, "digest": release.digest})
+    later = Build(build.config, build.store, dict(build.outputs))
+    by_name: Mapping[str, Step] = {step.name: step for step in STEPS}
+    for name in READS_PARENT:
+        key = step_key(by_name[name], later)
+        assert key is not None
+        build.store.alias_step(build.outputs[name], key)

@@ -1,0 +1,113 @@
+"""What a person sees: progress while it runs, and at the end what each step kept and dropped, and why."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from corpus.store import Store
+from flows.execute import StepReport, rejections_of
+
+#: A terminal gets a bar; a log file gets a line at most this often (seconds).
+_LOG_EVERY = 10.0
+
+
+class Screen:
+    """Progress on stderr, so that stdout holds the result alone. A context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._logged = 0.0
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """``done`` of ``total`` rows of a step are finished."""
+        now = time.monotonic()
+        started = self._started.setdefault(step, now)
+        if self.console.is_terminal:
+            if step not in self._tasks:
+                self._tasks[step] = self._bar.add_task(step, total=total)
+            self._bar.update(self._tasks[step], completed=done)
+        elif now - self._logged >= _LOG_EVERY:
+            self._logged = now
+            speed = f", {done / (now - started):,.0f}/s" if now > started else ""
+            self.console.print(f"{step}: {done:,} of {total:,}{speed}", highlight=False)
+
+    def finished(self, report: StepReport) -> None:
+        """A step is finished: its bar goes, one line stays."""
+        step = report.output.step
+        if step in self._tasks:
+            self._bar.remove_task(self._tasks.pop(step))
+        if report.state == "reused":
+            return
+        rows = f"  {report.made:,} rows made, {report.reused:,} reused" if report.made or report.reused else ""
+        self.console.print(f"[green]done[/]  {step:<16} {report.seconds:6.1f} s{rows}", highlight=False)
+
+    def show(self, what: Table | str) -> None:
+        """A table or a line for a person, above any progress bar."""
+        self.console.print(what, highlight=False)
+
+
+def step_counts(report: StepReport, store: Store) -> dict[str, object]:
+    """One step for tables and run.json: what it kept, and per record kind and rule what it rejected."""
+    rejected = rejections_of(report.output, store)
+    rules = Counter(rejected.select("record_kind", "rule").rows())
+    return {
+        "step": report.output.step,
+        "state": report.state,
+        "seconds": round(report.seconds, 3),
+        "rows_made": report.made,
+        "rows_reused": report.reused,
+        "kept": dict(report.output.stats.get("kept", {})),
+        "rejected": {f"{kind}/{rule}": n for (kind, rule), n in sorted(rules.items())},
+    }
+
+
+def counts_table(reports: list[StepReport], store: Store) -> Table:
+    """The closing table: each step's kept records, dropped records by rule, and whether it ran."""
+    table = Table(title="What each step kept and dropped", title_justify="left", pad_edge=False)
+    for column, justify in (("step", "left"), ("kept", "left"), ("dropped, by reason", "left"), ("work", "right")):
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for report in reports:
+        counts = step_counts(report, store)
+        kept = ", ".join(f"{n:,} {what}" for what, n in counts["kept"].items())  # type: ignore[attr-defined]
+        dropped = "\n".join(_by_rule(rejections_of(report.output, store)))
+        if report.state == "reused":
+            work = "reused"
+        elif report.made or report.reused:
+            work = f"{report.made:,} made, {report.reused:,} reused"
+        else:
+            work = "ran"
+        table.add_row(report.output.step, kept, dropped, work)
+    return table
+
+
+def _by_rule(rejected: pl.DataFrame) -> list[str]:
+    """``12 near_duplicate (12 images, 12 cases)`` lines, most frequent first."""
+    lines = []
+    for (rule,), group in rejected.partition_by("rule", as_dict=True).items():
+        kinds = group.group_by("record_kind").len().sort("record_kind")
+        what = ", ".join(f"{n:,} {kind}{'s' if n != 1 else ''}" for kind, n in kinds.iter_rows())
+        lines.append((-group.height, f"{rule}: {what}"))
+    return [line for _, line in sorted(lines)]

@@ -1,0 +1,1 @@
+"""Whether the data is good enough: deterministic narrative checks and release gates."""

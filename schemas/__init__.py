@@ -1,0 +1,1 @@
+"""What the data is: table schemas, narrative, taxonomy, knowledge cards and configuration. Imports nothing of ours."""

@@ -1,0 +1,215 @@
+"""The configuration: one frozen model per stage, checked when it is made.
+
+A misspelt key must never be ignored, so unknown fields are errors that name the nearest known one. Every field is
+documented, with its unit and default, in ``dermcot.yaml``; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.licences import LICENCE_CLASS
+from schemas.tables import DIMENSIONS
+
+Adapter = Literal["ham10000", "pad_ufes_20", "fitzpatrick17k", "isic_archive", "folder"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Score = Annotated[float, Field(ge=0, le=5)]
+HashBits = Annotated[int, Field(ge=0, le=64)]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnMapping(Settings):
+    """For the ``folder`` adapter: which CSV column holds what. ``image`` is a file path relative to the folder."""
+
+    image: str = "image"
+    label: str = "label"
+    case: str | None = None
+    lesion: str | None = None
+    patient: str | None = None
+    age: str | None = None
+    sex: str | None = None
+    site: str | None = None
+    fitzpatrick: str | None = None
+    modality: str | None = None
+    label_certainty: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    caption: str | None = None
+    facts: tuple[str, ...] = ()
+
+
+class SourceSettings(Settings):
+    """One dataset on disk. ``name`` namespaces its identifiers; ``path`` is relative to the configuration file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    adapter: Adapter
+    path: str
+    metadata: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    external_processing: bool | None = None
+    synthetic: bool = False
+    columns: ColumnMapping | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceSettings:
+        if self.licence is not None and self.licence not in LICENCE_CLASS:
+            raise ValueError(f"licence {self.licence!r} is not known; known are {', '.join(LICENCE_CLASS)}")
+        if (self.adapter == "folder") != (self.columns is not None):
+            raise ValueError("columns belongs to the folder adapter, which needs it, and to no other")
+        return self
+
+
+class InspectSettings(Settings):
+    """Limits of what is decoded. ``max_megapixels`` in 10^6 pixels, ``max_megabytes`` in 10^6 bytes of file."""
+
+    max_megapixels: Annotated[float, Field(gt=0)] = 50.0
+    max_megabytes: Annotated[float, Field(gt=0)] = 100.0
+    min_side_pixels: Annotated[int, Field(ge=1)] = 64
+    low_variance_below: Annotated[float, Field(ge=0)] = 8.0
+
+
+class DeduplicateSettings(Settings):
+    """``max_distance`` and ``max_diameter`` in differing bits of 256."""
+
+    max_distance: HashBits = 24
+    max_diameter: Annotated[int, Field(ge=0, le=128)] = 48
+    on_label_conflict: Literal["reject", "keep_survivor"] = "reject"
+    source_priority: tuple[str, ...] = ()
+
+
+class DecontaminateSettings(Settings):
+    """``manifests``: files naming evaluation images, relative to the configuration file."""
+
+    manifests: tuple[str, ...] = ()
+    max_distance: HashBits = 24
+    reject_group: bool = True
+
+
+class SplitSettings(Settings):
+    """Shares of new leakage groups that are held out; the rest trains."""
+
+    salt: str = "dermcot"
+    calibration: Fraction = 0.03
+    certify_queue: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> SplitSettings:
+        if self.calibration + self.certify_queue >= 1:
+            raise ValueError("calibration + certify_queue must be below 1, or nothing is left to train on")
+        return self
+
+
+class ProposeSettings(Settings):
+    """``candidates``: narratives written per case."""
+
+    teacher: Literal["textbook"] = "textbook"
+    candidates: Annotated[int, Field(ge=1, le=16)] = 3
+
+
+class EvaluateSettings(Settings):
+    """Which evaluator scores the candidates."""
+
+    evaluator: Literal["rubric"] = "rubric"
+
+
+class Thresholds(Settings):
+    """Least score (0-5) per dimension, and of the aggregate, that a training narrative needs."""
+
+    accuracy: Score = 4.0
+    safety: Score = 4.0
+    medical_groundedness: Score = 3.0
+    clinical_coverage: Score = 2.5
+    reasoning_coherence: Score = 3.0
+    description_precision: Score = 2.0
+    aggregate: Score = 3.0
+
+
+class Quotas(Settings):
+    """Most training cases per diagnosis, source and skin-tone row; null for no limit."""
+
+    per_diagnosis: Annotated[int, Field(ge=1)] | None = None
+    per_source: Annotated[int, Field(ge=1)] | None = None
+    per_tone: Annotated[int, Field(ge=1)] | None = None
+
+
+class SelectSettings(Settings):
+    """How the best candidate is chosen and what it must reach."""
+
+    aggregate: Literal["mean", "min"] = "mean"
+    thresholds: Thresholds = Thresholds()
+    quotas: Quotas = Quotas()
+
+
+class GateSettings(Settings):
+    """What a release must at least hold. ``max_rejected_share``: of the source images, at ingest."""
+
+    min_train_rows: Annotated[int, Field(ge=0)] = 1
+    max_rejected_share: Fraction = 0.5
+    warn_only: tuple[str, ...] = ()
+
+
+class ReleaseSettings(Settings):
+    """``rows_per_file`` bounds the size of one Parquet file, and so the memory of writing it."""
+
+    rows_per_file: Annotated[int, Field(ge=1)] = 1000
+
+
+class ExecutionSettings(Settings):
+    """How the work is run; nothing here changes a result. ``workers`` 0 means one per core."""
+
+    runner: Literal["threads", "ray"] = "threads"
+    workers: Annotated[int, Field(ge=0)] = 0
+    rows_per_shard: Annotated[int, Field(ge=1)] = 256
+
+
+class Config(Settings):
+    """A whole build. Paths are relative to the configuration file until
+    :func:`schemas.config_file.load_config` makes them absolute."""
+
+    workspace: str = "workspace"
+    releases: str = "releases"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    sources: tuple[SourceSettings, ...]
+    inspect: InspectSettings = InspectSettings()
+    deduplicate: DeduplicateSettings = DeduplicateSettings()
+    decontaminate: DecontaminateSettings = DecontaminateSettings()
+    split: SplitSettings = SplitSettings()
+    propose: ProposeSettings = ProposeSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    select: SelectSettings = SelectSettings()
+    gate: GateSettings = GateSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+
+    @model_validator(mode="after")
+    def _sources_are_distinct(self) -> Config:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names:
+            raise ValueError("sources is empty: name at least one dataset")
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(twice)}; identifiers need distinct names")
+        unknown = sorted(set(self.deduplicate.source_priority) - set(names))
+        if unknown:
+            raise ValueError(f"deduplicate.source_priority names unknown sources: {', '.join(unknown)}")
+        return self
+
+    def published(self) -> dict[str, Any]:
+        """The configuration as a release records it: everything that shapes the result, no path of this machine."""
+        record = self.model_dump(mode="json", exclude={"workspace", "releases", "execution"})
+        for source in record["sources"]:
+            del source["path"]
+        record["decontaminate"]["manifests"] = [Path(name).name for name in self.decontaminate.manifests]
+        return record
+
+
+assert set(Thresholds.model_fields) == {*DIMENSIONS, "aggregate"}

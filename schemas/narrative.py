@@ -1,0 +1,343 @@
+"""The Narrative: one standard layout for every diagnostic text, whoever wrote it.
+
+Teachers, raters and trainers meet in this one model. It is kept as JSON and shown as headed sections, plain or inside
+``<think>`` and ``<answer>`` tags; both renderings parse back to the equal object. That exactness costs freedom: every
+text is one stripped line without control characters or those tags, and every length and list is bounded, which also
+makes the JSON schema usable for constrained decoding. The differential holds the favoured diagnosis too, so that the
+reasoning can be judged with the conclusion hidden.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from schemas.tables import LABEL_CERTAINTIES
+from schemas.taxonomy import MALIGNANCIES
+
+Origin = Literal["reported", "typical", "image"]
+
+#: What the headed sections are called, in order; the first three are the reasoning, the others the answer.
+SECTIONS = ("Context", "Findings", "Differential", "Conclusion", "Limitations", "Next step")
+_N_REASONING = 3
+_NOTHING = "(none)"
+_TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE)
+#: Unicode's control characters, line and paragraph separators, and lone surrogates.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: The same rule, less the tags, for constrained decoders: no lookahead, so that every engine takes it.
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_LINE_PATTERN = rf"^[^\s{_CONTROL}](?:[^{_CONTROL}]*[^\s{_CONTROL}])?$"
+_NODE_ID = re.compile(r"[a-z0-9][a-z0-9_]*")
+_NODE_ID_LENGTH = 80
+
+
+class NarrativeParseError(ValueError):
+    """A text that is not in the layout of a rendering; ``line`` counts from 1, ``expected`` says what belongs there."""
+
+    def __init__(self, line: int, expected: str, found: str) -> None:
+        self.line = line
+        self.expected = expected
+        super().__init__(f"line {line}: expected {expected}, found {found}")
+
+
+def _one_line(max_length: int) -> AfterValidator:
+    """Accepts one line of 1 to ``max_length`` characters that every rendering can carry unchanged."""
+
+    def check(text: str) -> str:
+        if not text:
+            raise ValueError("the text is empty")
+        if len(text) > max_length:
+            raise ValueError(f"the text has {len(text)} characters; at most {max_length} are allowed")
+        if text != text.strip():
+            raise ValueError("the text begins or ends with white space")
+        if bad := _FORBIDDEN.search(text):
+            code = ord(bad.group())
+            what = "a control character" if code < 0xA0 else "a line break" if code < 0xD800 else "a lone surrogate"
+            raise ValueError(f"the text holds {what} (U+{code:04X}); it must be one plain line")
+        if tag := _TAG.search(text):
+            raise ValueError(f"the text holds the tag {tag.group()}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _line_schema(max_length: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": max_length, "pattern": _LINE_PATTERN})
+
+
+def _check_node_id(text: str) -> str:
+    if len(text) > _NODE_ID_LENGTH or not _NODE_ID.fullmatch(text):
+        raise ValueError(f"{text[:_NODE_ID_LENGTH]!r} is not a taxonomy id (lower-case letters, digits, underscores)")
+    return text
+
+
+def _one_of(words: tuple[str, ...], what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text[:40]!r} is not a {what}; it is one of {', '.join(words)}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _enum(words: tuple[str, ...]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(words)})
+
+
+Name = Annotated[str, _one_line(120), _line_schema(120)]
+Line = Annotated[str, _one_line(600), _line_schema(600)]
+LongLine = Annotated[str, _one_line(1200), _line_schema(1200)]
+NodeId = Annotated[
+    str,
+    AfterValidator(_check_node_id),
+    WithJsonSchema({"type": "string", "maxLength": _NODE_ID_LENGTH, "pattern": f"^{_NODE_ID.pattern}$"}),
+]
+Certainty = Annotated[str, _one_of(LABEL_CERTAINTIES, "certainty"), _enum(LABEL_CERTAINTIES)]
+Malignancy = Annotated[str, _one_of(MALIGNANCIES, "malignancy"), _enum(MALIGNANCIES)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(_Part):
+    """A fact ``reported`` by the source, what is ``typical`` of a disease, or what was seen in the ``image``."""
+
+    origin: Origin
+    text: Line
+
+
+class Differential(_Part):
+    """One diagnosis considered, with what speaks for and against it."""
+
+    diagnosis: Name
+    taxonomy_id: NodeId
+    evidence_for: Annotated[tuple[Line, ...], Field(max_length=8)]
+    evidence_against: Annotated[tuple[Line, ...], Field(max_length=8)]
+
+
+class Conclusion(_Part):
+    """The diagnosis settled on.
+
+    ``malignancy``: a word of :data:`schemas.taxonomy.MALIGNANCIES`; ``certainty``: how sure the label behind it is, a
+    word of :data:`schemas.tables.LABEL_CERTAINTIES`.
+    """
+
+    diagnosis: Name
+    taxonomy_id: NodeId
+    malignancy: Malignancy
+    certainty: Certainty
+    rationale: LongLine
+
+
+class Narrative(_Part):
+    """One diagnostic text. ``context_used``: the facts it relies on besides the image, as ``key: value`` lines."""
+
+    context_used: Annotated[tuple[Line, ...], Field(max_length=32)]
+    findings: Annotated[tuple[Finding, ...], Field(max_length=24)]
+    differential: Annotated[tuple[Differential, ...], Field(max_length=8)]
+    conclusion: Conclusion
+    limitations: Annotated[tuple[Line, ...], Field(max_length=8)]
+    next_step: Line
+
+
+def narrative_json_schema() -> dict[str, Any]:
+    """The JSON schema of a Narrative: every string and list bounded, no field left open."""
+    return Narrative.model_json_schema()
+
+
+def narrative_to_json(narrative: Narrative) -> str:
+    """Canonical JSON: fields in the model's order, no white space, characters unescaped."""
+    return json.dumps(narrative.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+
+
+def narrative_from_json(text: str) -> Narrative:
+    """The Narrative of a JSON text; :class:`pydantic.ValidationError` when it is none."""
+    return Narrative.model_validate_json(text)
+
+
+def render_sections(narrative: Narrative) -> str:
+    """The narrative as headed sections with bullets; :func:`parse_sections` gives back the equal object."""
+    return "\n\n".join(_rendered(narrative))
+
+
+def render_tagged(narrative: Narrative) -> str:
+    """The sections inside tags: context, findings and differential to think, the conclusion and its care to answer."""
+    parts = _rendered(narrative)
+    think, answer = "\n\n".join(parts[:_N_REASONING]), "\n\n".join(parts[_N_REASONING:])
+    return f"<think>\n{think}\n</think>\n<answer>\n{answer}\n</answer>"
+
+
+def _rendered(narrative: Narrative) -> list[str]:
+    end = narrative.conclusion
+    blocks: list[list[str]] = [
+        [f"- {fact}" for fact in narrative.context_used],
+        [f"- {finding.origin}: {finding.text}" for finding in narrative.findings],
+        [line for entry in narrative.differential for line in _differential_lines(entry)],
+        [
+            f"- Diagnosis: {end.diagnosis} [{end.taxonomy_id}]",
+            f"- Malignancy: {end.malignancy}",
+            f"- Certainty: {end.certainty}",
+            f"- Rationale: {end.rationale}",
+        ],
+        [f"- {limitation}" for limitation in narrative.limitations],
+        [f"- {narrative.next_step}"],
+    ]
+    return ["\n".join([f"## {title}", *(lines or [_NOTHING])]) for title, lines in zip(SECTIONS, blocks, strict=True)]
+
+
+def _differential_lines(entry: Differential) -> list[str]:
+    return [
+        f"- {entry.diagnosis} [{entry.taxonomy_id}]",
+        *(f"  - for: {text}" for text in entry.evidence_for),
+        *(f"  - against: {text}" for text in entry.evidence_against),
+    ]
+
+
+def parse_sections(text: str) -> Narrative:
+    """The Narrative that :func:`render_sections` wrote; :class:`NarrativeParseError` names the line otherwise."""
+    return _parse(_Reader(text, split_tags=False), tagged=False)
+
+
+def parse_tagged(text: str) -> Narrative:
+    """The Narrative that :func:`render_tagged` wrote; :class:`NarrativeParseError` names the line otherwise."""
+    return _parse(_Reader(text, split_tags=True), tagged=True)
+
+
+class _Reader:
+    """The non-blank lines of a text, each with its number; tags stand on lines of their own."""
+
+    def __init__(self, text: str, *, split_tags: bool) -> None:
+        self.lines: list[tuple[int, str]] = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            for piece in _TAG.split(line) if split_tags else [line]:
+                if piece.strip():
+                    self.lines.append((number, piece.rstrip()))
+        self.end = text.count("\n") + 1
+        self.position = 0
+
+    def peek(self) -> str | None:
+        return self.lines[self.position][1] if self.position < len(self.lines) else None
+
+    def fail(self, expected: str, back: int = 0) -> NarrativeParseError:
+        at = self.position - back
+        if at >= len(self.lines):
+            return NarrativeParseError(self.end, expected, "the end of the text")
+        number, line = self.lines[at]
+        return NarrativeParseError(number, expected, repr(line if len(line) <= 60 else line[:57] + "..."))
+
+    def invalid(self, error: ValidationError) -> NarrativeParseError:
+        """The first thing a model refused, at the line that holds it."""
+        first = error.errors()[0]
+        value, where = first["input"], ".".join(str(part) for part in first["loc"])
+        ends = (str(value), f"{value}]")
+        at = (n for n, line in self.lines if isinstance(value, str) and (line.endswith(ends) or f" {value} [" in line))
+        message = first["msg"].removeprefix("Value error, ")
+        return NarrativeParseError(next(at, self.end), f"a valid {where}", f"that {message}")
+
+    def literal(self, line: str) -> None:
+        if self.peek() != line:
+            raise self.fail(repr(line))
+        self.position += 1
+
+    def after(self, prefix: str) -> str | None:
+        """The rest of the next line if it begins with ``prefix`` and says something; the line is then read."""
+        line = self.peek()
+        if line is None or not line.startswith(prefix) or len(line) == len(prefix):
+            return None
+        self.position += 1
+        return line[len(prefix) :]
+
+    def required(self, prefix: str) -> str:
+        rest = self.after(prefix)
+        if rest is None:
+            raise self.fail(f"{prefix!r} and a text")
+        return rest
+
+    def bullets(self, prefix: str) -> list[str]:
+        texts: list[str] = []
+        while (text := self.after(prefix)) is not None:
+            texts.append(text)
+        return texts
+
+
+def _parse(reader: _Reader, *, tagged: bool) -> Narrative:
+    if tagged:
+        reader.literal("<think>")
+    context = _section(reader, "Context", lambda: reader.bullets("- "))
+    findings = _section(reader, "Findings", lambda: [_finding(reader, text) for text in _each(reader)])
+    differential = _section(reader, "Differential", lambda: [_differential(reader, text) for text in _each(reader)])
+    if tagged:
+        reader.literal("</think>")
+        reader.literal("<answer>")
+    reader.literal("## Conclusion")
+    diagnosis, taxonomy_id = _named(reader, reader.required("- Diagnosis: "))
+    conclusion = {
+        "diagnosis": diagnosis,
+        "taxonomy_id": taxonomy_id,
+        "malignancy": reader.required("- Malignancy: "),
+        "certainty": reader.required("- Certainty: "),
+        "rationale": reader.required("- Rationale: "),
+    }
+    limitations = _section(reader, "Limitations", lambda: reader.bullets("- "))
+    reader.literal("## Next step")
+    next_step = reader.required("- ")
+    if tagged:
+        reader.literal("</answer>")
+    if reader.peek() is not None:
+        raise reader.fail("the end of the text")
+    try:
+        return Narrative(
+            context_used=context,
+            findings=findings,
+            differential=differential,
+            conclusion=conclusion,  # type: ignore[arg-type]
+            limitations=limitations,
+            next_step=next_step,
+        )
+    except ValidationError as error:
+        raise reader.invalid(error) from error
+
+
+def _each(reader: _Reader) -> Any:
+    while (text := reader.after("- ")) is not None:
+        yield text
+
+
+def _section(reader: _Reader, title: str, read: Any) -> Any:
+    reader.literal(f"## {title}")
+    if reader.peek() == _NOTHING:
+        reader.literal(_NOTHING)
+        return []
+    items = read()
+    if not items:
+        raise reader.fail(f"a bullet or {_NOTHING} under '## {title}'")
+    return items
+
+
+def _finding(reader: _Reader, text: str) -> dict[str, str]:
+    origin, colon, rest = text.partition(": ")
+    if not colon or origin not in ("reported", "typical", "image"):
+        raise reader.fail("'- reported: ', '- typical: ' or '- image: ' and a text", back=1)
+    return {"origin": origin, "text": rest}
+
+
+def _differential(reader: _Reader, text: str) -> dict[str, Any]:
+    diagnosis, taxonomy_id = _named(reader, text)
+    evidence_for = reader.bullets("  - for: ")
+    return {
+        "diagnosis": diagnosis,
+        "taxonomy_id": taxonomy_id,
+        "evidence_for": evidence_for,
+        "evidence_against": reader.bullets("  - against: "),
+    }
+
+
+def _named(reader: _Reader, text: str) -> tuple[str, str]:
+    diagnosis, bracket, rest = text.rpartition(" [")
+    if not bracket or not rest.endswith("]"):
+        raise reader.fail("a diagnosis and its taxonomy id, such as 'Melanoma [melanoma]'", back=1)
+    return diagnosis, rest[:-1]

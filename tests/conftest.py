@@ -1,0 +1,72 @@
+"""Shared parts of the tests: the drawn sample (once per session), a configuration over it, and the real data folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemas.config import Config
+from schemas.config_file import load_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = Path(os.environ.get("DERMCOT_SHARED_DATA", REPOSITORY / ".." / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped, saying so, where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{SHARED_DATA} is not here: real-data test")
+    return SHARED_DATA.resolve()
+
+
+@pytest.fixture(scope="session")
+def drawn_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn sample of 90 images with all its plants; read only."""
+    from corpus.sample.draw import draw_sample
+
+    folder = tmp_path_factory.mktemp("drawn") / "sample"
+    draw_sample(folder, n_images=90, seed=11, workers=2)
+    return folder
+
+
+def write_config(path: Path, sample: Path, **changes: object) -> Path:
+    """A configuration file over a drawn sample, with top-level fields changed."""
+    document = yaml.safe_load((REPOSITORY / "dermcot.yaml").read_text())
+    for source in document["sources"]:
+        source["path"] = str(sample / Path(source["path"]).name)
+    document["decontaminate"]["manifests"] = [str(sample / "benchmark_manifest.csv")]
+    document["execution"]["rows_per_shard"] = 16
+    document["execution"]["workers"] = 2
+    document.update(changes)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def config_for(tmp_path: Path) -> Callable[..., Config]:
+    """``config_for(sample, "key=value", ...)``: a loaded configuration with workspace and releases in tmp_path."""
+
+    def make(sample: Path, *overrides: str, **changes: object) -> Config:
+        file = write_config(tmp_path / "config.yaml", sample, **changes)
+        return load_config(file, overrides)
+
+    return make
+
+
+class Quiet:
+    """A reporter that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+        self.steps: list[object] = []
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        self.seen.append((step, done, total))
+
+    def finished(self, report: object) -> None:
+        self.steps.append(report)
