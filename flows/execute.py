@@ -161,6 +161,7 @@ def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> Step
         rows = pl.DataFrame(schema={"row_key": pl.String, "row_digest": pl.String, **carried})
     selection = rows.join(chosen, on="row_key").sort([*step.carry, "row_digest"])
     tables, stats = step.collect(build, items, rejected)
+    stats = {"kept": {step.makes: selection.height}, **stats}
     return build.store.save_step(step.name, key, {"selection": selection, **tables}, stats)
 
 

@@ -88,7 +88,8 @@ class ShardResult:
 @dataclass(frozen=True)
 class RowStep:
     """``items`` lists what is wanted (with ``row_key``), ``work`` makes the rows of a shard of items, ``carry`` are the
-    columns kept beside each row's key, ``collect`` turns the rejections of row keys into the step's other tables."""
+    columns kept beside each row's key, ``collect`` turns the rejections of row keys into the step's other tables;
+    ``makes`` is what people call the rows."""
 
     name: str
     version: int
@@ -97,6 +98,7 @@ class RowStep:
     items: Callable[[Build], pl.DataFrame]
     work: Callable[[pl.DataFrame, Config, Store, Path], ShardResult]
     carry: tuple[str, ...]
+    makes: str
     collect: Callable[[Build, pl.DataFrame, list[dict[str, Any]]], tuple[Tables, Mapping[str, Any]]]
 
 

@@ -24,6 +24,8 @@ class Screen:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr)
+        if not self.console.is_terminal:
+            self.console.width = 110
         self._bar = Progress(
             TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             console=self.console, transient=True, disable=not self.console.is_terminal,

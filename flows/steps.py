@@ -66,7 +66,7 @@ def _fingerprint(items: pl.DataFrame, config: Config, store: Store, scratch: Pat
 
 
 def _fingerprint_collect(build: Build, items: pl.DataFrame, failed: list[dict[str, Any]]) -> Collected:
-    return {}, {"kept": {"files": items.height - len(failed)}}
+    return {}, {}
 
 
 def _ingest(build: Build) -> Collected:
@@ -280,11 +280,11 @@ def _taxonomy_digest(config: Config) -> Any:
 STEPS: tuple[Step, ...] = (
     TableStep("read", 1, (), lambda c: [_source_settings(c), c.limit], _read, _listing),
     RowStep("fingerprint", 1, ("read._files",), _nothing, _fingerprint_items, _fingerprint, ("source", "file_path"),
-            _fingerprint_collect),
+            "files", _fingerprint_collect),
     TableStep("ingest", 1, ("read.records", "fingerprint.selection"), _source_settings, _ingest),
     TableStep("map_labels", 1, ("ingest.cases",), _taxonomy_digest, _map_labels),
     RowStep("inspect", 1, ("ingest.images", "ingest.cases"), _inspect_settings, _inspect_items, _inspect,
-            ("file_digest",), _inspect_collect),
+            ("file_digest",), "files", _inspect_collect),
     TableStep("gate_ingest", 1, ("read.records", "read.rejected", "ingest.images", "ingest.rejected", "map_labels.cases",
               "inspect.selection"), lambda c: c.gate.model_dump(mode="json"), gate_ingest),
     TableStep("deduplicate", 1, ("ingest.images", "ingest.cases", "map_labels.cases", "inspect.selection"),
@@ -297,11 +297,11 @@ STEPS: tuple[Step, ...] = (
               "deduplicate.decisions", "decontaminate.groups"), lambda c: c.split.model_dump(mode="json"), _split,
               lambda b: table_digest(b.parent.ledger)),
     RowStep("propose", 1, ("split.cases",), _propose_settings, _propose_items, _propose,
-            ("case_id", "narrative_id", "candidate"), _plain_collect),
+            ("case_id", "narrative_id", "candidate"), "narratives", _plain_collect),
     RowStep("standardise", 1, ("propose.selection", "split.cases"), lambda c: load_taxonomy().digest,
-            _standardise_items, _standardise, ("case_id", "narrative_id"), _plain_collect),
+            _standardise_items, _standardise, ("case_id", "narrative_id"), "narratives", _plain_collect),
     RowStep("evaluate", 1, ("standardise.selection", "split.cases"), _evaluate_settings, _evaluate_items, _evaluate,
-            ("narrative_id",), _plain_collect),
+            ("narrative_id",), "evaluations", _plain_collect),
     TableStep("gate_narratives", 1, ("standardise.selection", "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), load_taxonomy().digest], gate_narratives),
     TableStep("select", 1, ("split.cases", "propose.selection", "evaluate.selection"),

@@ -54,9 +54,10 @@ class Expectation:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def _scalars(*schemas: pa.Schema) -> dict[str, ColumnType]:
+def _scalars(*schemas: pa.Schema, without: Sequence[str] = ()) -> dict[str, ColumnType]:
     kinds: dict[str, ColumnType] = {"string": "text", "int64": "integer", "double": "number", "bool": "flag"}
-    return {f.name: kinds[str(f.type)] for schema in schemas for f in schema if str(f.type) in kinds}
+    fields = [f for schema in schemas for f in schema if f.name not in without]
+    return {f.name: kinds[str(f.type)] for f in fields if str(f.type) in kinds}
 
 
 def _nullable(*schemas: pa.Schema) -> set[str]:
@@ -65,10 +66,6 @@ def _nullable(*schemas: pa.Schema) -> set[str]:
 
 def _of_type(kind: ColumnType, *names: str) -> dict[str, ColumnType]:
     return dict.fromkeys(names, kind)
-
-
-def _without(columns: Mapping[str, ColumnType], *names: str) -> dict[str, ColumnType]:
-    return {name: kind for name, kind in columns.items() if name not in names}
 
 
 #: gate -> table -> the columns it must have, no more and no fewer, and their types. Lists are left out, but the case
@@ -82,10 +79,10 @@ TYPES: Mapping[Gate, Mapping[str, Mapping[str, ColumnType]]] = {
     },
     "narratives": {
         "narratives": {
-            **_without(_scalars(NARRATIVES), "completion", "narrative_json", "text", "tagged_text"),
+            **_scalars(NARRATIVES, without=["completion", "narrative_json", "text", "tagged_text"]),
             **{"concluded_node": "text", "text_length": "integer"},
         },
-        "evaluations": _without(_scalars(EVALUATIONS), "critique"),
+        "evaluations": _scalars(EVALUATIONS, without=["critique"]),
     },
     "release": {
         "rows": {
@@ -167,10 +164,6 @@ def _in_set(name: str, says: str, advice: str, values: Sequence[str | bool]) -> 
     return _rule(name, _IN_SET, says, advice, column=name, value_set=list(values))
 
 
-def _text(name: str, says: str, advice: str) -> Expectation:
-    return _rule(name, _REGEX, says, advice, column=name, regex=r"\S")
-
-
 def _of(gate: Gate, table: str, *rules: Expectation, empty: str = _DEFECT) -> tuple[Expectation, ...]:
     """The rules of one table under their full codes, after two for its shape; ``empty``: the advice on ``required``."""
     columns = [*COLUMNS[gate][table], *DERIVED[gate].get(table, ()), "missing"]
@@ -201,7 +194,7 @@ def _kinds(kinds: Sequence[str], says: str) -> Expectation:
 def _digests(*columns: str) -> Iterator[Expectation]:
     for column in columns:
         says = f"{column} is not a sha256 of 64 hexadecimal digits"
-        yield _rule(column, _REGEX, says, _DEFECT, column=column, regex="^[0-9a-f]{64}( [0-9a-f]{64})*$")
+        yield _rule(column, _REGEX, says, _DEFECT, column=column, regex="^[0-9a-f]{64}(?: [0-9a-f]{64})*$")
 
 
 def _namespaced(*columns: str) -> Iterator[Expectation]:
@@ -224,7 +217,8 @@ def _licences(classes: Sequence[str], says: str, advice: str) -> Iterator[Expect
     yield _in_set("licence", "the licence is unknown", known, tuple(LICENCE_CLASS))
     yield _in_set("licence_class", says, advice, classes)
     yield _empty("licence_agrees", "licence_clash", clash, _CLASS)
-    yield _text("attribution", "nobody is credited for the image", credit)
+    says = "nobody is credited for the image"
+    yield _rule("attribution", _REGEX, says, credit, column="attribution", regex=r"\S")
 
 
 def _case_facts() -> Iterator[Expectation]:

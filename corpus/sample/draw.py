@@ -97,7 +97,7 @@ def draw_sample(
         _write_tables(folder, records, plants, manifest)
     except OSError as error:
         reason = error.strerror or error
-        raise StoreError(f"the sample cannot be drawn into {folder} ({reason}): make room or name another one") from error
+        raise StoreError(f"the sample cannot be drawn into {folder} ({reason}): mend that, or name another") from error
     summary = SampleSummary(
         folder,
         n_images,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 from collections import Counter
 from itertools import combinations
@@ -18,10 +17,8 @@ from PIL import Image
 
 from corpus.sample import layouts
 from corpus.sample.draw import SampleSummary, add_images, draw_sample, plan_sample
-from corpus.sample.encoding import oversized_png, png
 from corpus.sample.layouts import F17K, FOLDER, HAM, ID_COLUMN, PAD, TABLE, read_csv
-from corpus.sample.lesions import draw_photograph
-from corpus.sample.looks import LOOK_OF_LABEL, LOOKS
+from corpus.sample.looks import LOOK_OF_LABEL
 from corpus.sample.plants import COPIES, EXPECTED, RECIPES
 from corpus.sample.records import Record
 from schemas.errors import StoreError, UserError
@@ -259,14 +256,6 @@ def test_defective_files_are_defective(sample: tuple[Path, SampleSummary]) -> No
     assert seen == set(EXPECTED)
 
 
-def test_oversized_png_exceeds_fifty_megapixels() -> None:
-    from struct import unpack
-
-    data = oversized_png(9000, 6000)
-    width, height = unpack(">II", data[16:24])
-    assert width * height > 50_000_000 and len(data) < 100_000
-
-
 def test_manifest_names_exactly_the_benchmark_images(
     sample: tuple[Path, SampleSummary], pictures: dict[tuple[str, str], tuple[Hashes, Hashes]]
 ) -> None:
@@ -381,24 +370,3 @@ def test_added_images_follow_and_nothing_else_changes(tmp_path: Path) -> None:
     assert not draw_sample(tmp_path, 8, size=(300, 200)).drawn
     with pytest.raises(StoreError, match="no complete drawn sample"):
         add_images(tmp_path / "nowhere", 1)
-
-
-def test_every_drawn_label_has_a_look() -> None:
-    drawn = {record.label for record in plan_sample(400, seed=3)[0]}
-    assert drawn <= set(LOOKS) | set(LOOK_OF_LABEL)
-    assert set(LOOK_OF_LABEL.values()) <= set(LOOKS)
-
-
-@pytest.mark.parametrize("tone", range(1, 7))
-def test_darker_tones_are_drawn_darker(tone: int) -> None:
-    def brightness(of: int) -> float:
-        pictures = (draw_photograph("NEV", "dermoscopic", of, (160, 128), np.random.default_rng(k)) for k in range(6))
-        return float(np.mean([np.asarray(picture.convert("L")).mean() for picture in pictures]))
-
-    assert tone == 1 or brightness(tone) < brightness(tone - 1)
-
-
-def test_our_png_writer_is_lossless() -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    with Image.open(io.BytesIO(png(Image.fromarray(pixels)))) as picture:
-        assert (np.asarray(picture) == pixels).all()

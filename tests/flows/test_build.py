@@ -1,0 +1,228 @@
+"""The main job on the drawn sample, whose truth is known."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.conftest import Quiet, write_config
+
+from corpus.store import Store
+from flows.build import Outcome, finished_build, run_build
+from flows.execute import InProcess, StepReport
+from flows.plan import Build, look
+from flows.steps import STEPS
+from schemas.config import Config
+from schemas.config_file import load_config
+from schemas.errors import GateError
+
+SOURCE_NAMES = {"ham10000": "ham10000", "pad_ufes_20": "pad", "fitzpatrick17k": "fitzpatrick17k"}
+
+
+def build(config: Config) -> Outcome:
+    return run_build(config, InProcess(), Quiet())
+
+
+def release_folder(outcome: Outcome, config: Config) -> Path:
+    return Path(outcome.path(config))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def states(outcome: Outcome) -> dict[str, str]:
+    return {report.output.step: report.state for report in outcome.reports}
+
+
+def report_of(outcome: Outcome, step: str) -> StepReport:
+    return next(report for report in outcome.reports if report.output.step == step)
+
+
+@pytest.fixture(scope="module")
+def finished(drawn_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Outcome, Path]:
+    """One finished build over the drawn sample; read only (copy it to go on)."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = load_config(write_config(folder / "config.yaml", drawn_sample))
+    return config, build(config), folder
+
+
+@pytest.fixture
+def copied(finished: tuple[Config, Outcome, Path], tmp_path: Path) -> Path:
+    """A copy of the finished build's folder, free to change."""
+    shutil.copytree(finished[2], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def truth(sample: Path) -> list[dict[str, str]]:
+    with (sample / "truth.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def image_id(row: dict[str, str], prefix: str = "") -> str:
+    return f"{SOURCE_NAMES[row[prefix + 'source']]}:{row[prefix + 'source_image_id']}"
+
+
+def test_every_planted_defect_is_rejected_for_the_right_reason(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path
+) -> None:
+    config, outcome, _ = finished
+    rejections = pl.read_parquet(release_folder(outcome, config) / "rejections.parquet")
+    found = set(rejections.select("record_id", "rule", "stage").rows())
+    planted = truth(drawn_sample)
+    assert len({row["kind"] for row in planted}) >= 15
+    missing = [row for row in planted if (image_id(row), row["expected_rule"], row["expected_stage"]) not in found]
+    assert missing == []
+
+
+def test_every_planted_duplicate_is_found_and_no_cluster_is_false(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path
+) -> None:
+    config, outcome, _ = finished
+    store = Store(config.workspace)
+    decisions = store.table(report_of(outcome, "deduplicate").output, "decisions")
+    together = decisions.filter(pl.col("cluster_size") > 1).group_by("cluster_id").agg("image_id")
+    clusters = {frozenset(members) for members in together["image_id"].to_list()}
+    duplicates = [row for row in truth(drawn_sample) if row["original_source"] and row["kind"] != "duplicate_id"]
+    pairs = {frozenset((image_id(row), image_id(row, "original_"))) for row in duplicates}
+    assert len(pairs) >= 10
+    assert clusters == pairs
+    survivors = dict(decisions.filter("kept").select("cluster_id", "image_id").iter_rows())
+    for row in duplicates:
+        if row["kind"] != "conflicting_label":
+            assert image_id(row) not in survivors.values()
+
+
+def test_the_release_says_synthetic_and_holds_only_what_may_be_passed_on(
+    finished: tuple[Config, Outcome, Path],
+) -> None:
+    config, outcome, _ = finished
+    assert outcome.release.manifest["synthetic"] is True
+    files = outcome.release.manifest["files"]
+    assert {path.split("/")[1] for path in files if path.startswith("data/")} == {"train"}
+    rows = pl.read_parquet(release_folder(outcome, config) / "data/train/*.parquet", columns=["synthetic", "licence_class"])
+    assert rows["synthetic"].all()
+    assert set(rows["licence_class"]) <= {"open", "nc"}
+    queue = pl.read_parquet(release_folder(outcome, config) / "queue.parquet")
+    assert set(queue["split"]) <= {"certify_queue", "calibration"}
+    assert "text" not in queue.columns
+    assert "images" not in queue.columns
+
+
+def test_images_whose_rights_are_unclear_are_counted_and_never_written(drawn_sample: Path, tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", drawn_sample), ["sources.2.licence=null"])
+    outcome = build(config)
+    manifest = outcome.release.manifest
+    assert manifest["counts"]["not_redistributable"] > 0
+    assert "fitzpatrick17k" not in manifest["counts"]["by_source"]
+    rejections = pl.read_parquet(release_folder(outcome, config) / "rejections.parquet")
+    refused = rejections.filter(pl.col("rule") == "no_redistribution")
+    assert refused.height == manifest["counts"]["not_redistributable"]
+
+
+def test_nothing_changed_nothing_done(finished: tuple[Config, Outcome, Path]) -> None:
+    config, outcome, folder = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    again = finished_build(config)
+    assert again is not None
+    assert (again.release, again.is_new) == (outcome.release, False)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_one_threshold_changed_only_what_follows_runs(copied: Path) -> None:
+    config = load_config(copied / "config.yaml", ["select.thresholds.clinical_coverage=2.75"])
+    outcome = build(config)
+    ran = {step for step, state in states(outcome).items() if state == "ran"}
+    assert ran == {"select", "gate_release"}
+    assert outcome.release.name == "dermcot-0.2.0"
+    back = load_config(copied / "config.yaml")
+    assert build(back).release.name == "dermcot-0.1.0"
+
+
+def test_the_result_of_a_build_is_a_fixed_point_of_its_own_memory(
+    copied: Path, finished: tuple[Config, Outcome, Path]
+) -> None:
+    """Steps that look at the latest release give the same again when that release is their own."""
+    for step in ("deduplicate", "split", "select", "release"):
+        shutil.rmtree(copied / "workspace/steps" / step)
+    outcome = build(load_config(copied / "config.yaml"))
+    assert states(outcome)["deduplicate"] == states(outcome)["split"] == states(outcome)["select"] == "ran"
+    assert (outcome.release, outcome.is_new) == (finished[1].release, False)
+
+
+def test_another_workspace_another_shard_size_same_bytes(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path, tmp_path: Path
+) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", drawn_sample), ["execution.rows_per_shard=7"])
+    outcome = build(config)
+    assert tree(release_folder(outcome, config)) == tree(release_folder(finished[1], finished[0]))
+
+
+def test_touched_files_are_read_again_and_change_nothing(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path, tmp_path: Path
+) -> None:
+    sample = tmp_path / "sample"
+    shutil.copytree(drawn_sample, sample)
+    config = load_config(write_config(tmp_path / "c.yaml", sample))
+    first = build(config)
+    touched = sorted((sample / "HAM10000/HAM10000_images_part_1").glob("*.jpg"))[:3]
+    for path in touched:
+        path.touch()
+    again = build(config)
+    assert report_of(again, "fingerprint").made == 3
+    assert states(again)["ingest"] == "reused"
+    assert (again.release, again.is_new) == (first.release, False)
+
+
+def test_added_images_are_the_only_ones_worked_on(drawn_sample: Path, tmp_path: Path) -> None:
+    from corpus.sample.draw import add_images
+
+    sample = tmp_path / "sample"
+    shutil.copytree(drawn_sample, sample)
+    config = load_config(write_config(tmp_path / "c.yaml", sample))
+    first = build(config)
+    add_images(sample, 4, seed=99)
+    grown = build(config)
+    assert grown.release.name == "dermcot-0.2.0"
+    for step in ("fingerprint", "inspect", "propose"):
+        assert report_of(grown, step).made == 4, step
+    assert report_of(grown, "evaluate").made == 12
+    old = pl.read_parquet(release_folder(first, config) / "index.parquet")
+    new = pl.read_parquet(release_folder(grown, config) / "index.parquet")
+    assert set(old["case_id"]) <= set(new["case_id"])
+    assert old.join(new, on=["case_id", "split", "group_id"], how="anti").is_empty()
+
+
+def test_limit_takes_from_every_source(drawn_sample: Path, config_for: Callable[..., Config]) -> None:
+    config = config_for(drawn_sample, limit=30)
+    build_ = Build(config, Store(config.workspace))
+    outcome = run_build(config.model_copy(update={"gate": config.gate}), InProcess(), Quiet())
+    records = build_.store.table(report_of(outcome, "read").output, "records")
+    assert records.height == 30
+    assert set(records["source"]) == {"ham10000", "pad", "fitzpatrick17k"}
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(copied: Path) -> None:
+    before = {path for path in copied.rglob("*") if path.is_file()}
+    config = load_config(copied / "config.yaml", ["propose.candidates=2"])
+    looks = {step.step: step for step in look(STEPS, Build(config, Store(config.workspace)))}
+    assert looks["inspect"].state == looks["split"].state == "reused"
+    assert looks["propose"].state == "runs"
+    assert looks["propose"].detail.endswith(" 0 reused")
+    assert looks["evaluate"].state == looks["select"].state == "waits"
+    assert {path for path in copied.rglob("*") if path.is_file()} == before
+
+
+def test_a_blocked_gate_leaves_no_release_and_says_what_to_do(
+    drawn_sample: Path, config_for: Callable[..., Config]
+) -> None:
+    config = config_for(drawn_sample, "gate.min_train_rows=100000")
+    for _ in range(2):  # the second time the stored report refuses again
+        with pytest.raises(GateError, match="gate failed"):
+            build(config)
+    assert not list(Path(config.releases).glob("dermcot-*")) if Path(config.releases).exists() else True
+    assert finished_build(config) is None
