@@ -33,6 +33,12 @@ class Folder:
         self.root: str = root.rstrip("/")
         self.url = str(url)
         self.is_local = isinstance(fs, LocalFileSystem)
+        if self.is_local:
+            nearest = next(p for p in (Path(self.root), *Path(self.root).parents) if os.path.exists(p))
+            if not nearest.is_dir():
+                raise StoreError(
+                    f"{nearest} is a file where a folder must be: choose another place with --workspace or --releases"
+                )
 
     def path(self, relative: str) -> str:
         """The path of ``relative`` as the filesystem knows it."""

@@ -155,16 +155,13 @@ def _meet(views: _Views, images: Index, rows: Words, asked: _Asked, *, same: boo
     order, starts = _identical(rows)
     owner = order % max(1, len(images)) if same else order
     counts = np.diff(starts, append=len(order))
-    own: Index = np.full(len(starts), -1)
+    own: Index = np.full(len(starts), -1)  # -1 where several images share the hash: there they meet
     if same and len(order):
         first, last = np.minimum.reduceat(owner, starts), np.maximum.reduceat(owner, starts)
         own = np.where(first == last, first, -1)
     distinct = np.ascontiguousarray(rows[order[starts]].T)
     problem = Problem(distinct, _queries(views, images), len(images), own, asked.max_distance)
     found, plan = search_matches(problem, asked.miss, asked.seed, asked.threads)
-    if same:  # images that share an upright hash belong together without any search
-        group = np.repeat(np.arange(len(starts)), counts)
-        found.add((owner * len(starts) + group)[own[group] < 0])
     image, group = np.divmod(found.merged(), max(1, len(starts)))
     shown = np.where(counts > LISTED_TOGETHER, 1, counts)[group]
     complete = found.complete and int(shown.sum()) <= MATCHES_HELD

@@ -41,11 +41,15 @@ def list_files(root: Path) -> pl.DataFrame:
         except OSError:
             continue
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                pending.append((Path(entry.path), f"{prefix}{entry.name}/"))
-            elif entry.is_file():
-                status = entry.stat()
-                rows.append((f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns))
+            name = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((Path(entry.path), f"{prefix}{name}/"))
+                elif entry.is_file():
+                    status = entry.stat()
+                    rows.append((f"{prefix}{name}", status.st_size, status.st_mtime_ns))
+            except OSError:  # a link that leads in a circle, a file that has just gone
+                continue
     schema = {"file_path": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row").sort("file_path")
 

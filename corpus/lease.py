@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -81,7 +82,8 @@ class Lease:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._folder.write(self._name(self._number), b'{"released": true}')
+        with suppress(StoreError):  # a disk too full for it: the lease is stale once this process has ended
+            self._folder.write(self._name(self._number), b'{"released": true}')
 
     def _name(self, number: int) -> str:
         return f".leases/{number:09d}.json"
@@ -119,4 +121,5 @@ class Lease:
             holder = self._read(self._number)
             if holder is None or holder.get("token") != self._token:
                 return
-            self._folder.write(self._name(self._number), self._record())
+            with suppress(StoreError):
+                self._folder.write(self._name(self._number), self._record())

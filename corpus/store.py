@@ -156,6 +156,14 @@ class Store:
         self.folder.put_if_absent(f"{base}/{name}.json", json.dumps(manifest, sort_keys=True).encode())
         return name
 
+    def find_rows(self, step: str, key: str) -> StepOutput | None:
+        """Like :meth:`find_step` for a row step; an output whose selected parts are gone counts as none."""
+        output = self.find_step(step, key)
+        if output is None or set(self.table(output, "selection", ["part"])["part"]) <= set(self.parts(step)):
+            return output
+        self.folder.delete(f"steps/{step}/{key}/manifest.json")
+        return None
+
     def row_parts(self, step: str, selection: pl.DataFrame, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
         """Rows of ``selection`` (columns ``row_key``, ``part``), one part at a time, in part and file order.
 
@@ -164,7 +172,13 @@ class Store:
         for name, wanted in sorted(_by_part(selection).items()):
             path = self.folder.path(f"rows/{step}/{name}.parquet")
             names = None if columns is None else ["row_key", *columns]
-            table = pq.read_table(path, filesystem=None if self.folder.is_local else self.folder.fs, columns=names)
+            try:
+                table = pq.read_table(path, filesystem=None if self.folder.is_local else self.folder.fs, columns=names,
+                                      page_checksum_verification=True)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise StoreError(
+                    f"{path} cannot be read or is damaged: delete it and run the same command again, which makes it anew"
+                ) from error
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
             yield frame.join(wanted, on="row_key", how="semi", maintain_order="left")
@@ -186,7 +200,8 @@ class Store:
         else:
             folder = Path(tempfile.mkdtemp(prefix="dermcot-"))
         try:
-            yield folder
+            with sentence_when_full(str(folder)):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -219,5 +234,5 @@ def _by_part(selection: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def _parquet(frame: pl.DataFrame) -> bytes:
     sink = io.BytesIO()
     table: pa.Table = frame.to_arrow()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()

@@ -105,7 +105,8 @@ def execute(steps: tuple[Step, ...], build: Build, runner: Runner, reporter: Rep
         start = time.monotonic()
         key = step_key(step, build)
         assert key is not None, f"step {step.name} stands before what it reads"
-        output = build.store.find_step(step.name, key)
+        find = build.store.find_step if isinstance(step, TableStep) else build.store.find_rows
+        output = find(step.name, key)
         made = reused = 0
         state = "reused"
         if output is None:

@@ -142,7 +142,8 @@ def look(steps: tuple[Step, ...], build: Build) -> list[Look]:
             detail = "its input is not made yet" + (f"; {stored:,} rows in store" if stored else "")
             found.append(Look(step.name, "waits", detail))
             continue
-        output = build.store.find_step(step.name, key)
+        find = build.store.find_step if isinstance(step, TableStep) else build.store.find_rows
+        output = find(step.name, key)
         if output is not None:
             build.outputs[step.name] = output
             found.append(Look(step.name, "reused", ""))

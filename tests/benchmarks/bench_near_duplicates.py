@@ -38,7 +38,7 @@ MULTIHASH = ((16, 16, 0), (16, 16, 1), (12, 21, 1))  # hashes, bits each, bits f
 
 
 class Planted(NamedTuple):
-    """Pair k: an upright hash of ``left[k]`` and, ``distance[k]`` bits off, hash ``slot[k]`` (of 16) of ``right[k]``."""
+    """Pairs of an upright hash of ``left`` and, ``distance`` bits off, hash ``slot`` (of 16) of ``right``."""
 
     left: Index
     right: Index

@@ -243,6 +243,30 @@ def test_too_many_matches_leave_a_spanning_forest(way: str, monkeypatch: pytest.
     assert listed(near_duplicate_pairs(whole, centre, threads=3)) == listed(thinned)
 
 
+def test_a_spanning_forest_keeps_what_it_needs_and_nothing_more() -> None:
+    draw = np.random.default_rng(14)
+    matches = np.unique(draw.integers(40 * 50, size=300))
+    forest = hamming_search._spanning_forest(matches, 40, 50)
+    before, after = (components(90, part // 50, 40 + part % 50) for part in (matches, forest))
+    assert before == after
+    assert np.isin(forest, matches).all()
+    assert len(forest) == 90 - len(set(before)) < len(matches)
+
+
+def test_rows_with_one_fingerprint_are_not_taken_for_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Constant:
+        def integers(self, high: int, size: int, dtype: type) -> np.ndarray:
+            return np.ones(size, dtype)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Constant())
+    rows = np.array([[5, 9], [9, 5], [5, 9], [5, 9], [8, 8]], np.uint64)  # a plain sum tells only the last apart
+    order, starts = hamming_join._identical(rows)
+    groups = [part.tolist() for part in np.split(order, starts[1:])]
+    assert np.sort(order).tolist() == [0, 1, 2, 3, 4]
+    assert all(len(np.unique(rows[group], axis=0)) == 1 for group in groups)
+    assert [2, 3] in groups
+
+
 def test_one_huge_bucket_is_searched_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 rows by 8,000 queries agree on every sampled bit: 16 million candidates, 128 MB a column at once."""
     draw = np.random.default_rng(13)

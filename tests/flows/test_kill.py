@@ -1,0 +1,149 @@
+"""SIGKILL at uniformly random times: the next run finishes, and the release is byte-identical to an undisturbed one.
+
+The seed is printed; ``DERMCOT_KILL_SEED`` repeats it. ``make soak`` runs many more rounds of the same.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.conftest import REPOSITORY, write_config
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+PLAIN = [sys.executable, "-m", "tests.flows.kill_target"]
+COMMAND = [sys.executable, "-m", "flows", "run", "-c"]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def start(command: list[str], config: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command, str(config)], cwd=REPOSITORY, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(command: list[str], config: Path) -> tuple[Path, float]:
+    """Run to the end; returns the release's directory (the last line printed) and the seconds it took."""
+    begun = time.monotonic()
+    process = start(command, config)
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    return Path(out.strip().splitlines()[-1]), time.monotonic() - begun
+
+
+def kill_after(command: list[str], config: Path, seconds: float) -> bool:
+    """Start, wait, SIGKILL; whether it was still running."""
+    process = start(command, config)
+    try:
+        process.communicate(timeout=seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return True
+
+
+def dice() -> random.Random:
+    seed = int(os.environ.get("DERMCOT_KILL_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"DERMCOT_KILL_SEED={seed}")
+    return random.Random(seed)
+
+
+def prefect_servers(workspace: Path) -> list[int]:
+    """Processes of embedded servers that keep their home in this workspace."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            if "flows.embedded_server" in (process.info["cmdline"] or []):
+                home = process.environ().get("PREFECT_HOME", "")
+                found += [process.pid] if home.startswith(str(workspace)) else []
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def kill_rounds(sample: Path, tmp_path: Path, rounds: int, kills: int) -> None:
+    roll = dice()
+    (tmp_path / "undisturbed").mkdir()
+    expected, duration = finish(PLAIN, write_config(tmp_path / "undisturbed/config.yaml", sample))
+    killed = 0
+    for number in range(rounds):
+        folder = tmp_path / f"round-{number}"
+        folder.mkdir()
+        config = write_config(folder / "config.yaml", sample)
+        times = [roll.uniform(0, duration) for _ in range(kills)]
+        for seconds in times:
+            killed += kill_after(PLAIN, config, seconds)
+            for release in (folder / "releases").glob("dermcot-*/manifest.json"):
+                assert tree(release.parent) == tree(expected), f"a release exists after a kill at {seconds:.2f} s"
+        path, _ = finish(PLAIN, config)
+        assert path.name == "dermcot-0.1.0"
+        assert tree(path) == tree(expected), f"differs after kills at {times}"
+        assert not list((folder / "workspace").rglob("*.tmp"))
+        assert not list((folder / "workspace/tmp").glob("*"))
+    assert killed > 0
+
+
+def test_killed_anywhere_the_next_run_finishes_byte_identical(drawn_sample: Path, tmp_path: Path) -> None:
+    kill_rounds(drawn_sample, tmp_path, rounds=3, kills=2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_killed_anywhere_many_rounds(drawn_sample: Path, tmp_path: Path) -> None:
+    kill_rounds(drawn_sample, tmp_path, rounds=40, kills=2)
+
+
+def kill_the_command(sample: Path, tmp_path: Path, kills: int) -> None:
+    roll = dice()
+    (tmp_path / "undisturbed").mkdir()
+    expected, duration = finish(COMMAND, write_config(tmp_path / "undisturbed/config.yaml", sample))
+    folder = tmp_path / "disturbed"
+    folder.mkdir()
+    config = write_config(folder / "config.yaml", sample)
+    for _ in range(kills):
+        kill_after(COMMAND, config, roll.uniform(0, duration))
+    path, _ = finish(COMMAND, config)
+    assert tree(path) == tree(expected)
+    deadline = time.monotonic() + 10
+    while (left := prefect_servers(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
+
+
+def test_the_killed_command_leaves_no_server_behind(drawn_sample: Path, tmp_path: Path) -> None:
+    kill_the_command(drawn_sample, tmp_path, kills=3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_twenty_kills_and_one_finished_run_leave_no_server_behind(drawn_sample: Path, tmp_path: Path) -> None:
+    kill_the_command(drawn_sample, tmp_path, kills=20)
+
+
+def test_an_embedded_server_dies_with_its_run(drawn_sample: Path, tmp_path: Path) -> None:
+    process = start(COMMAND, write_config(tmp_path / "config.yaml", drawn_sample))
+    try:
+        deadline = time.monotonic() + 120
+        while not prefect_servers(tmp_path):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no server was started"
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.communicate()
+    deadline = time.monotonic() + 10
+    while prefect_servers(tmp_path):
+        assert time.monotonic() < deadline, "the server outlived its run"
+        time.sleep(0.1)
