@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,13 +26,13 @@ Index = npt.NDArray[np.int64]
 
 MAX_DISTANCE = 64
 
-#: Matches held before they are cut back to a spanning forest; 8 bytes each, a few times over.
-MATCHES_HELD = 16_000_000
+#: Matches held before they are merged, and cut to a spanning forest if more than half of them are different.
+MATCHES_HELD = 12_000_000
 
 _QUERIES = 1 << 16  # probed at once: temporaries stay in the cache
 _CANDIDATES = 1 << 20  # compared at once, however full one bucket is
 _TILE = (32, 2048)  # queries and rows compared at once when all are
-_ONE_FOREST = threading.Lock()  # a forest takes about a gigabyte, so threads take turns
+_MERGING = threading.Lock()  # a merge may take half a gigabyte, so threads take turns
 
 
 @dataclass
@@ -54,29 +55,42 @@ class Found:
 
     def take(self, other: Found) -> None:
         """Hold what another search of the same problem found."""
+        self.add(other.merged())
         self.complete &= other.complete
         self.candidates += other.candidates
-        self.add(other.merged())
 
     def merged(self) -> Index:
         """Every match once, sorted; or, of more than half of ``MATCHES_HELD``, as many as still connect them."""
-        matches = np.unique(np.concatenate(self.parts)) if self.parts else np.empty(0, np.int64)
-        if len(matches) > MATCHES_HELD // 2:
-            matches, self.complete = _spanning_forest(matches, self.owners, self.rows), False
+        with _MERGING:
+            matches = np.unique(np.concatenate(self.parts)) if self.parts else np.empty(0, np.int64)
+            if len(matches) > MATCHES_HELD // 2:
+                matches, self.complete = _spanning_forest(matches, self.owners, self.rows), False
         self.parts, self.held = [matches], len(matches)
         return matches
 
 
 def _spanning_forest(matches: Index, owners: int, rows: int) -> Index:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import minimum_spanning_tree
+    """As few of the sorted matches as connect the same owners and rows.
 
-    with _ONE_FOREST:
-        owner, row = np.divmod(matches, rows)
-        nodes = owners + rows
-        graph = csr_array((np.ones(len(matches)), (owner, owners + row)), shape=(nodes, nodes))
-        forest = minimum_spanning_tree(graph).tocoo()
-    return np.sort(forest.row.astype(np.int64) * rows + (forest.col - owners))
+    Each node hooks onto its lowest lower neighbour, which makes no ring; what hangs together becomes one node, and so on
+    until no edge is left between two of them.
+    """
+    kept = []
+    high, low = np.divmod(matches, rows)
+    high += rows
+    while len(matches):
+        order = np.lexsort((low, high)) if kept else np.arange(len(matches))
+        matches, high, low = matches[order], high[order], low[order]
+        first = np.flatnonzero(np.diff(high, prepend=-1))
+        kept.append(matches[first])
+        parent = np.arange(rows + owners)
+        parent[high[first]] = low[first]
+        while not np.array_equal(grand := parent[parent], parent):
+            parent = grand
+        ends = parent[high], parent[low]
+        apart = np.flatnonzero(ends[0] != ends[1])
+        matches, high, low = matches[apart], np.maximum(*ends)[apart], np.minimum(*ends)[apart]
+    return np.sort(np.concatenate(kept))
 
 
 def spread(starts: Index, counts: Index) -> tuple[Index, Index]:
@@ -234,9 +248,15 @@ def _search(problem: Problem, plan: Plan, seed: int, threads: int) -> Found:
         masks = _masks(plan, seed)
         work = [partial(_probe, problem, mask, factor) for mask, factor in zip(masks, factors, strict=True)]
     found = problem.found()
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for part in pool.map(lambda task: task(), work):
-            found.take(part)
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Found]] = deque()
+        for task in work:
+            waiting.append(pool.submit(task))
+            if len(waiting) > 2 * threads:  # no more results wait than this, so memory stays bounded
+                found.take(waiting.popleft().result())
+        for done in waiting:
+            found.take(done.result())
     return found
 
 

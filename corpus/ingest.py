@@ -17,6 +17,7 @@ import polars as pl
 from corpus.digests import first_by_digest
 from corpus.sources import read_source
 from schemas.config import SourceSettings
+from schemas.errors import SourceError
 from schemas.licences import LICENCE_CLASS
 from schemas.stage import StageResult, rejection, rejections_frame
 from schemas.tables import CASES, IMAGES, SOURCE_RECORDS, STAGE_REJECTIONS, polars_schema
@@ -28,6 +29,17 @@ FINGERPRINTS = pl.Schema(
     {"source": pl.String, "file_path": pl.String, "file_bytes": pl.Int64, "file_digest": pl.String}
 )
 _KEYED = pl.Schema([("row_key", pl.String), *FINGERPRINTS.items()])
+
+
+def check_folders(sources: Sequence[SourceSettings]) -> None:
+    """Raise :class:`SourceError` for the first source whose folder is not there, before anything is started."""
+    for number, source in enumerate(sources):
+        if not Path(source.path).is_dir():
+            what = "is not a folder" if Path(source.path).exists() else "is not there"
+            raise SourceError(
+                f"the folder {source.path} of source {source.name!r} {what}: set sources.{number}.path to where the "
+                "dataset lies, or draw the sample that the default configuration reads with `dermcot sample`"
+            )
 
 
 def list_files(root: Path) -> pl.DataFrame:

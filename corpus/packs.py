@@ -60,14 +60,14 @@ def read_payloads(
     payloads = fs.cat_ranges(paths, starts, ends, on_error="return") if wanted else []
     for payload, path, (_, offset, _, image_digest) in zip(payloads, paths, wanted, strict=True):
         if isinstance(payload, FileNotFoundError):
-            raise StoreError(f"The image pack {path} is missing; restore it, or start over in an empty workspace.")
+            raise StoreError(f"the image pack {path} is missing: run again, which makes it anew")
         if isinstance(payload, Exception):
             raise StoreError(
-                f"The image pack {path} cannot be read ({type(payload).__name__}); check it and run again."
+                f"the image pack {path} cannot be read ({type(payload).__name__}): check it and run again"
             )
         if hashlib.sha256(payload).hexdigest() != image_digest:
             raise StoreError(
-                f"The image pack {path} is damaged at byte {offset}: image {image_digest} is not there; "
-                "restore the pack, or start over in an empty workspace."
+                f"the image pack {path} is damaged at byte {offset}, image {image_digest} is not there: "
+                f"delete {path} and run again, which makes it anew"
             )
     return [bytes(payload) for payload in payloads]

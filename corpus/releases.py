@@ -72,7 +72,13 @@ def published_releases(folder: Folder) -> list[Release]:
             data = folder.read(f"{name}/manifest.json")
         except FileNotFoundError:
             continue
-        found.append((tuple(map(int, match.groups())), Release(name, json.loads(data), digest_bytes(data))))
+        try:
+            manifest = json.loads(data)
+        except ValueError as error:
+            raise StoreError(
+                f"{folder.path(name)}/manifest.json is damaged: restore it, or move {folder.path(name)} and LATEST away"
+            ) from error
+        found.append((tuple(map(int, match.groups())), Release(name, manifest, digest_bytes(data))))
     return [release for _, release in sorted(found, key=lambda entry: entry[0])]
 
 

@@ -177,7 +177,7 @@ class Store:
                                       page_checksum_verification=True)
             except (OSError, pa.ArrowInvalid) as error:
                 raise StoreError(
-                    f"{path} cannot be read or is damaged: delete it and run the same command again, which makes it anew"
+                    f"{path} is damaged or cannot be read: delete {path} and run again, which makes it anew"
                 ) from error
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)

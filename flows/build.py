@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.digests import canonical_json
+from corpus.ingest import check_folders
 from corpus.lease import Lease
 from corpus.releases import Release
 from corpus.store import StepOutput, Store
@@ -20,6 +21,7 @@ from flows.plan import Build, look
 from flows.publish import find_release, publish_release, remember_release
 from flows.report import step_counts
 from flows.steps import STEPS
+from quality.gates import check_warn_only
 from schemas.config import Config
 from schemas.errors import UserError
 
@@ -38,7 +40,12 @@ class Outcome:
 
 
 def finished_build(config: Config) -> Outcome | None:
-    """The outcome of a build that has nothing left to do, found without a lease and without writing; else None."""
+    """The outcome of a build that has nothing left to do, found without a lease and without writing; else None.
+
+    Raises :class:`UserError` for what can be seen to be wrong before anything is started.
+    """
+    check_warn_only(config.gate)
+    check_folders(config.sources)
     build = Build(config, Store(config.workspace))
     if any(step.state != "reused" for step in look(STEPS, build)):
         return None
@@ -51,6 +58,8 @@ def finished_build(config: Config) -> Outcome | None:
 
 def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
     """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
+    check_warn_only(config.gate)
+    check_folders(config.sources)
     store = Store(config.workspace)
     with Lease(store.folder, "workspace"):
         store.sweep()

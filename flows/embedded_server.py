@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,11 +23,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.errors import UserError
+from schemas.errors import StoreError, UserError
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
+_LEAST_FREE = 1_000_000  # bytes; its database takes a few times as many
 
 _SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -110,6 +112,11 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) 
                 return
         except OSError:
             time.sleep(0.1)
+    if shutil.disk_usage(home).free < _LEAST_FREE:
+        raise StoreError(
+            f"the disk is full: the Prefect server has no room in {home}. Nothing committed so far is lost: free some "
+            "space, or choose another place with --workspace, and run the same command again"
+        )
     raise UserError(
         f"the embedded Prefect server did not start: see {home / 'server.log'}; if its database is damaged, remove "
         f"{home} (it holds run history only), or set PREFECT_API_URL to a server of yours"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +72,14 @@ class Quiet:
 
     def finished(self, report: object) -> None:
         self.steps.append(report)
+
+
+@pytest.fixture(scope="session")
+def trainer_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a plain environment: datasets and Pillow, none of our code."""
+    folder = tmp_path_factory.mktemp("trainer") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin/python"
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*install, "-c", str(REPOSITORY / "constraints.txt"), "datasets", "pillow"], check=True)
+    return python

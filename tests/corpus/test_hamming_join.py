@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from corpus import hamming_join, hamming_search
 from corpus.hamming_join import LISTED_TOGETHER, Pairs, match_pairs, near_duplicate_pairs, pairwise_distances
 from corpus.hamming_plan import EXHAUSTIVE, Plan, tables_needed
-from corpus.hamming_search import Problem, _keys, _masks, search_matches
+from corpus.hamming_search import Found, Problem, _keys, _masks, search_matches
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -245,12 +245,23 @@ def test_too_many_matches_leave_a_spanning_forest(way: str, monkeypatch: pytest.
 
 def test_a_spanning_forest_keeps_what_it_needs_and_nothing_more() -> None:
     draw = np.random.default_rng(14)
-    matches = np.unique(draw.integers(40 * 50, size=300))
-    forest = hamming_search._spanning_forest(matches, 40, 50)
-    before, after = (components(90, part // 50, 40 + part % 50) for part in (matches, forest))
-    assert before == after
-    assert np.isin(forest, matches).all()
-    assert len(forest) == 90 - len(set(before)) < len(matches)
+    for count in (1, 40, 70, 90, 150, 300, 1500):
+        matches = np.unique(draw.integers(40 * 50, size=count))
+        forest = hamming_search._spanning_forest(matches, 40, 50)
+        before, after = (components(90, part // 50, 40 + part % 50) for part in (matches, forest))
+        assert before == after
+        assert np.isin(forest, matches).all()
+        assert len(forest) == 90 - len(set(before))
+
+
+def test_a_cut_listing_is_never_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when only one thread's share was cut and the cut shares fit together."""
+    monkeypatch.setattr(hamming_search, "MATCHES_HELD", 100)
+    part, whole = Found(20, 20), Found(20, 20)
+    part.add(np.arange(80))
+    whole.take(part)
+    assert len(whole.merged()) < 80
+    assert not whole.complete
 
 
 def test_rows_with_one_fingerprint_are_not_taken_for_equal(monkeypatch: pytest.MonkeyPatch) -> None:

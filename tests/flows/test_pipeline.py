@@ -1,0 +1,58 @@
+"""The Prefect flow on a real server: tasks per shard, artifacts per step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import REPOSITORY, write_config
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from flows.embedded_server import prefect_server
+with prefect_server(Path(sys.argv[2])) as wait:
+    from flows.pipeline import curate
+    wait()
+    result = curate(sys.argv[1])
+    from prefect.client.orchestration import get_client
+    from prefect.events.worker import EventsWorker
+    from flows.embedded_server import _drain
+    from datetime import datetime, UTC, timedelta
+    _drain(datetime.now(UTC) - timedelta(hours=1))
+    with get_client(sync_client=True) as client:
+        tasks = [(t.name, t.state_type.value) for t in client.read_task_runs(limit=200)]
+        flows = [(f.name, f.state_type.value) for f in client.read_flow_runs()]
+        artifacts = client._client.post("/artifacts/latest/filter", json={"limit": 200}).json()
+    keys = {a["key"]: a["type"] for a in artifacts}
+    table = json.loads(next(a["data"] for a in artifacts if a["key"] == "step-inspect"))
+print(json.dumps({"result": result, "tasks": tasks, "flows": flows, "keys": keys, "table": table}))
+"""
+
+
+def test_one_task_per_shard_and_an_artifact_per_step(drawn_sample: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(config), str(tmp_path / "home")], cwd=REPOSITORY, text=True,
+        capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    assert seen["result"]["release"] == "dermcot-0.1.0"
+    assert [state for _, state in seen["flows"]] == ["COMPLETED"]
+    names = [name for name, _ in seen["tasks"]]
+    assert {state for _, state in seen["tasks"]} == {"COMPLETED"}
+    manifest = json.loads((tmp_path / "workspace/build.json").read_text())
+    selection = tmp_path / "workspace/steps/propose" / manifest["outputs"]["propose"] / "manifest.json"
+    kept = json.loads(selection.read_text())["tables"]["selection"]["rows"] // 3
+    shards = [name for name in names if name.startswith("propose ")]
+    assert len(shards) >= kept // 16
+    assert {"read", "deduplicate", "select", "release"} <= set(names)
+    assert seen["keys"]["release"] == "markdown"
+    assert sum(key.startswith("step-") for key in seen["keys"]) == 15
+    assert {"what": "rejected: image/corrupt_image", "records": 1} in seen["table"] or any(
+        row["what"].startswith("rejected: image/corrupt_image") for row in seen["table"]
+    )
