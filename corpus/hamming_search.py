@@ -70,21 +70,21 @@ class Found:
 
 
 def _spanning_forest(matches: Index, owners: int, rows: int) -> Index:
-    """As few of the sorted matches as connect the same owners and rows.
+    """As few of the matches as connect the same owners and rows, sorted.
 
-    Each node hooks onto its lowest lower neighbour, which makes no ring; what hangs together becomes one node, and so on
-    until no edge is left between two of them.
+    Each node hooks onto one of its lower neighbours, which makes no ring; what hangs together becomes one node, and so
+    on until no match is left between two nodes.
     """
-    kept = []
+    kept: list[Index] = []
     high, low = np.divmod(matches, rows)
     high += rows
     while len(matches):
-        order = np.lexsort((low, high)) if kept else np.arange(len(matches))
-        matches, high, low = matches[order], high[order], low[order]
-        first = np.flatnonzero(np.diff(high, prepend=-1))
-        kept.append(matches[first])
+        hook = np.full(rows + owners, -1)
+        hook[high] = np.arange(len(high))
+        hook = hook[hook >= 0]
+        kept.append(matches[hook])
         parent = np.arange(rows + owners)
-        parent[high[first]] = low[first]
+        parent[high[hook]] = low[hook]
         while not np.array_equal(grand := parent[parent], parent):
             parent = grand
         ends = parent[high], parent[low]

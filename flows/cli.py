@@ -133,7 +133,10 @@ def explain(
     from flows.explain import explain as story
 
     place = workspace or load_config(config_file).workspace
-    Console(soft_wrap=True, highlight=False).print(story(place, identifier))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # a pipe gets whole lines
+    console.print(story(place, identifier))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from corpus.card import render_card
 from corpus.digests import digest_of
 from corpus.filesystem import Folder
 from corpus.packs import read_payloads
-from corpus.release_rows import TEXTS
+from corpus.release_rows import SCALARS, TEXTS
 from corpus.releases import Release, ReleaseContent, publish, published_releases
 from flows.execute import rejections_of
 from flows.plan import Build, Step, content_digest, step_key
@@ -46,8 +46,8 @@ def release_content(build: Build) -> ReleaseContent:
     selected = build.table("select", "selected")
     rows = _rows(build, cases, selected)
     published = rows.filter(pl.col("split").is_in(["train", "certified"]))
-    held = pl.col("split").is_in(["certify_queue", "calibration"])
-    queue = selected.filter(held).join(cases, on="case_id")
+    held = pl.col("split").is_in(["certify_queue", "calibration"])  # published by id and digest only
+    queue = rows.filter(held)
     record = {
         "build_id": build_id(build),
         "synthetic": bool(published["synthetic"].any()) if published.height else bool(cases["synthetic"].any()),
@@ -62,32 +62,31 @@ def release_content(build: Build) -> ReleaseContent:
 
 
 def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
+    """One row per chosen case with every scalar a release publishes; all by key, since joins do not keep order."""
     taxonomy = load_taxonomy()
-    nodes = {node: taxonomy.node(node) for node in cases["node_id"].unique()}
-    paths = build.table("ingest", "images", ["image_id", "file_path"])
-    file_of = dict(paths.iter_rows())
-    evaluations = build.rows("evaluate", ["narrative_id", "evaluator_id", "scale_low", "scale_high", *DIMENSIONS,
-                                          "overall"])
+    known = [taxonomy.node(node) for node in sorted(set(cases["node_id"]))]
+    nodes = pl.DataFrame(
+        [(n.id, n.id, n.name, n.malignancy, list(taxonomy.path(n.id))) for n in known],
+        schema={"node_id": pl.String, "taxonomy_id": pl.String, "diagnosis": pl.String, "malignancy": pl.String,
+                "taxonomy_path": pl.List(pl.String)},
+        orient="row",
+    )  # fmt: skip
+    paths = dict(build.table("ingest", "images", ["image_id", "file_path"]).iter_rows())
+    files = pl.DataFrame(
+        [(case, [paths[image] for image in images]) for case, images in cases.select("case_id", "image_ids").iter_rows()],
+        schema={"case_id": pl.String, "file_paths": pl.List(pl.String)},
+        orient="row",
+    )
+    scores = build.rows("evaluate", ["narrative_id", "evaluator_id", "scale_low", "scale_high", *DIMENSIONS, "overall"])
     digests = build.table("standardise", "selection").join(
         build.table("evaluate", "selection"), on="narrative_id", suffix="_evaluation"
     )
     row_digest = pl.concat_str("row_digest", "row_digest_evaluation").alias("row_digest")
-    node = pl.col("node_id")
-    return (
-        selected.join(cases, on="case_id").join(evaluations, on="narrative_id")
-        .join(digests.select("narrative_id", row_digest), on="narrative_id")
-        .with_columns(
-            node.alias("taxonomy_id"),
-            node.replace_strict({k: n.name for k, n in nodes.items()}, return_dtype=pl.String).alias("diagnosis"),
-            node.replace_strict({k: n.malignancy for k, n in nodes.items()}, return_dtype=pl.String).alias("malignancy"),
-            pl.Series("taxonomy_path", [list(taxonomy.path(n)) for n in
-                                        selected.join(cases, on="case_id")["node_id"]], dtype=pl.List(pl.String)),
-            pl.Series("file_paths", [[file_of[i] for i in images] for images in
-                                     selected.join(cases, on="case_id")["image_ids"]], dtype=pl.List(pl.String)),
-        )
-        .drop("node_id", "label_rule", "label_from", "concepts", "caption", "facts", "external_processing", "aggregate")
-        .sort("case_id")
-    )  # fmt: skip
+    rows = selected.join(cases, on="case_id").join(nodes, on="node_id").join(files, on="case_id")
+    rows = rows.join(scores, on="narrative_id").join(digests.select("narrative_id", row_digest), on="narrative_id")
+    assert rows.height == selected.height
+    columns = [*SCALARS, "split", "row_digest"]
+    return rows.select(columns).sort("case_id")
 
 
 def _stages(build: Build) -> dict[str, Any]:

@@ -113,6 +113,37 @@ def test_the_release_says_synthetic_and_holds_only_what_may_be_passed_on(
     assert "images" not in queue.columns
 
 
+def test_every_column_of_a_row_speaks_of_the_same_case(finished: tuple[Config, Outcome, Path]) -> None:
+    import hashlib
+
+    from schemas.narrative import parse_sections, parse_tagged
+    from schemas.taxonomy import load_taxonomy
+
+    config, outcome, _ = finished
+    store = Store(config.workspace)
+    images = store.table(report_of(outcome, "ingest").output, "images")
+    facts = {row["image_id"]: row for row in images.iter_rows(named=True)}
+    cases = store.table(report_of(outcome, "ingest").output, "cases")
+    labels = dict(cases.select("case_id", "raw_label").iter_rows())
+    seen = 0
+    for path in (release_folder(outcome, config) / "data/train").iterdir():
+        for row in pl.read_parquet(path).iter_rows(named=True):
+            seen += 1
+            (image_id,), (image,) = row["image_ids"], row["images"]
+            assert row["case_id"] == image_id
+            assert row["file_paths"] == [facts[image_id]["file_path"]]
+            assert (row["source"], row["attribution"]) == (facts[image_id]["source"], facts[image_id]["attribution"])
+            assert row["raw_label"] == labels[row["case_id"]]
+            assert hashlib.sha256(image["bytes"]).hexdigest() == row["image_digests"][0] == image["path"].split(".")[0]
+            assert row["taxonomy_path"] == list(load_taxonomy().path(row["taxonomy_id"]))
+            narrative = parse_sections(row["text"])
+            assert narrative == parse_tagged(row["tagged_text"])
+            assert list(narrative.context_used) == row["context"]
+            assert narrative.conclusion.taxonomy_id in row["taxonomy_path"]
+            assert row["tone_observations"] == facts[image_id]["tone_observations"]
+    assert seen == outcome.release.manifest["counts"]["rows"]
+
+
 def test_images_whose_rights_are_unclear_are_counted_and_never_written(drawn_sample: Path, tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path / "c.yaml", drawn_sample), ["sources.2.licence=null"])
     outcome = build(config)
