@@ -67,11 +67,18 @@ def run(
     with prefect_server(_prefect_home(config.workspace)) as wait_until_ready:
         from flows.pipeline import curate
 
+        _import_what_gates_and_release_need()
         wait_until_ready()
         outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
     print(outcome["path"])
+
+
+def _import_what_gates_and_release_need() -> None:
+    """Spend the server's start-up seconds on the slow imports that a build with anything to do ends up paying for."""
+    import datasets  # noqa: F401
+    import great_expectations  # noqa: F401
 
 
 def _prefect_home(workspace: str) -> Path:

@@ -16,7 +16,6 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 
 from corpus.store import Store
 from flows.build import Outcome, run_build
@@ -46,12 +45,12 @@ class PrefectRunner:
 
     def call(self, name: str, function: Callable[[], Any]) -> Any:
         """Run one function as a task, in this thread."""
-        return step_task(name, quote(function))
+        return step_task(name, function)
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
         """Run shards as tasks on the task runner; yields as they finish."""
         futures = [
-            self._runner.submit(shard_task, {"name": f"{name} {number}", "work": quote(work)})
+            self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
             for number, work in enumerate(tasks, start=1)
         ]
         for future in as_completed(futures):

@@ -124,23 +124,25 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
     """Publish what the build made; a release of identical content is returned instead of made twice."""
     content = release_content(build)
     folder = Folder(build.config.releases)
-    places = {row["image_digest"]: row for row in build.rows("inspect", ["image_digest", "pack", "pack_offset",
-                                                                       "stored_bytes"]).iter_rows(named=True)}
+    published = pl.col("image_digest").is_in(content.rows["image_digests"].explode().implode())
+    where = build.rows("inspect", ["image_digest", "pack", "pack_offset", "stored_bytes"]).filter(published)
+    places = {digest: (pack, offset, size, digest) for digest, pack, offset, size in where.iter_rows()}
     chosen = build.table("standardise", "selection").join(content.rows.select("narrative_id"), on="narrative_id")
-    critiques = dict(build.rows("evaluate", ["narrative_id", "critique"]).iter_rows())
+    judged = build.table("evaluate", "selection").join(content.rows.select("narrative_id"), on="narrative_id")
 
     def texts(rows: pl.DataFrame) -> pl.DataFrame:
         wanted = chosen.join(rows.select("narrative_id"), on="narrative_id")
         names = [name for name in TEXTS if name not in ("context", "critique")]
         found = build.store.read_rows("standardise", wanted, ["narrative_id", *names, "context_used"])
         found = found.join(rows.select("narrative_id"), on="narrative_id").rename({"context_used": "context"})
-        ordered = rows.select("narrative_id").join(found, on="narrative_id", how="left", maintain_order="left")
-        return ordered.with_columns(pl.Series("critique", [critiques[n] for n in ordered["narrative_id"]]))
+        scored = judged.join(rows.select("narrative_id"), on="narrative_id")
+        critiques = build.store.read_rows("evaluate", scored, ["narrative_id", "critique"]).drop("row_key")
+        found = found.join(critiques, on="narrative_id")
+        return rows.select("narrative_id").join(found, on="narrative_id", how="left", maintain_order="left")
 
     def payloads(rows: pl.DataFrame) -> list[list[bytes]]:
         lists = rows["image_digests"].to_list()
-        at = [places[digest] for digests in lists for digest in digests]
-        wanted = [(p["pack"], p["pack_offset"], p["stored_bytes"], p["image_digest"]) for p in at]
+        wanted = [places[digest] for digests in lists for digest in digests]
         folder = build.store.folder
         flat = iter(read_payloads(folder.fs, folder.path("rows/inspect"), wanted))
         return [[next(flat) for _ in digests] for digests in lists]

@@ -62,7 +62,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
     """A real server that speaks the S3 protocol, on loopback."""
-    pytest.importorskip("moto")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
