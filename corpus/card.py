@@ -35,7 +35,9 @@ def _front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
         if paths:
             files = [{"split": split, "path": path} for split, path in paths.items()]
             # Without open rows nothing loads by default: `datasets` then asks for a name, since there are two.
-            has_rows = any(manifest["files"][p]["rows"] for p in manifest["files"] if p.startswith("data/") and "/open-" in p)
+            has_rows = any(
+                manifest["files"][p]["rows"] for p in manifest["files"] if p.startswith("data/") and "/open-" in p
+            )
             default = {"default": True} if licence_class == "open" and has_rows else {}
             configs.append({"config_name": licence_class, **default, "data_files": files})
     return {
@@ -79,7 +81,9 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -56,7 +56,8 @@ def read_manifest(path: Path) -> pl.DataFrame:
             if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
                 raise ConfigError(f"line {number} of the evaluation manifest {path}: {column} is not 64 hex digits")
     useless = table.with_row_index(offset=2).filter(
-        pl.all_horizontal(pl.col(MANIFEST_COLUMNS[2:]).is_null()) & (pl.col("name").is_null() | pl.col("dataset").is_null())
+        pl.all_horizontal(pl.col(MANIFEST_COLUMNS[2:]).is_null())
+        & (pl.col("name").is_null() | pl.col("dataset").is_null())
     )
     if useless.height:
         raise ConfigError(
@@ -110,16 +111,27 @@ def decontaminate(
         for image in group:
             if image in hits:
                 value, survivor = hits[image]
-                rejected[image] = rejection("image", image, "decontaminate", "benchmark_image", value=value,
-                                            threshold=settings.max_distance, survivor=survivor)
+                rejected[image] = rejection(
+                    "image",
+                    image,
+                    "decontaminate",
+                    "benchmark_image",
+                    value=value,
+                    threshold=settings.max_distance,
+                    survivor=survivor,
+                )
             elif struck and settings.reject_group:
                 rejected[image] = rejection("image", image, "decontaminate", "benchmark_group", value=struck[0])
         key = group_key(group)
         rows += [(image, key, image not in rejected) for image in group]
     kept = pl.DataFrame(rows, schema=GROUPS, orient="row").sort("image_id")
     lost = [{**row, "survivor": None} for row in lost_cases(cases, rejected)]
-    stats = {"groups": len(groups), "groups_struck": n_groups, "evaluation_images": manifest.height,
-             "largest_group": max((len(group) for group in groups), default=0)}
+    stats = {
+        "groups": len(groups),
+        "groups_struck": n_groups,
+        "evaluation_images": manifest.height,
+        "largest_group": max((len(group) for group in groups), default=0),
+    }
     return StageResult(kept, rejections_frame([*rejected.values(), *lost]), stats)
 
 
@@ -129,15 +141,23 @@ def _matches(
     """image_id -> (how it matched, the evaluation image), the surest way first."""
     hits: dict[str, tuple[str, str]] = {}
     named = manifest.with_row_index().with_columns(
-        pl.coalesce(pl.col("dataset") + "/" + pl.col("name"), "name", "file_digest", "pixel_digest", "phash_whole",
-                    "phash_centre").alias("label")
+        pl.coalesce(
+            pl.col("dataset") + "/" + pl.col("name"),
+            "name",
+            "file_digest",
+            "pixel_digest",
+            "phash_whole",
+            "phash_centre",
+        ).alias("label")
     )
     for column in ("file_digest", "pixel_digest"):
         found = frame.join(named.select(pl.col(column), "label").drop_nulls(), on=column, how="inner")
         for image, label in found.select("image_id", "label").sort("label").iter_rows():
             hits.setdefault(image, (column, label))
     names = named.filter(pl.col("name").is_not_null() & pl.col("dataset").is_not_null())
-    wanted = {(dataset, _stem(name)): label for dataset, name, label in names.select("dataset", "name", "label").iter_rows()}
+    wanted = {
+        (dataset, _stem(name)): label for dataset, name, label in names.select("dataset", "name", "label").iter_rows()
+    }
     for image, source, name in frame.select("image_id", "source", "source_image_id").iter_rows():
         for dataset in (source, adapters[source]):
             if (label := wanted.get((dataset, _stem(name)))) is not None:
@@ -153,12 +173,14 @@ def _matches(
             hash_array(frame["phash_whole"]), hash_array(frame["phash_centre"]), np.array(uprights), max_distance
         )
         ids = frame["image_id"].to_list()
-        for distance, image, row in sorted(zip(pairs.distance.tolist(), pairs.left.tolist(), pairs.right.tolist(), strict=True)):
+        for distance, image, row in sorted(
+            zip(pairs.distance.tolist(), pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        ):
             hits.setdefault(ids[image], (f"phash distance {distance}", owner[row]))
     return hits
 
 
 def _stem(name: str) -> str:
-    """A file name as evaluation lists write it: without folder, extension and the ``_downsampled`` mark, case-folded."""
+    """A file name as evaluation lists write it: no folder, extension or ``_downsampled`` mark, case-folded."""
     stem = re.sub(r"\.(jpe?g|png|bmp|tiff?|webp)$", "", name.rsplit("/", 1)[-1].casefold())
     return stem.removesuffix("_downsampled")

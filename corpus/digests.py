@@ -48,9 +48,7 @@ def row_digests(frame: pl.DataFrame) -> pl.Series:
 def row_keys(frame: pl.DataFrame, *context: Any) -> pl.Series:
     """A key per row: digest of its values together with ``context`` (step name, version, settings)."""
     prefix = digest_of(*context).encode()
-    return pl.Series(
-        "row_key", [hashlib.sha256(prefix + line).hexdigest() for line in _lines(frame)], dtype=pl.String
-    )
+    return pl.Series("row_key", [hashlib.sha256(prefix + line).hexdigest() for line in _lines(frame)], dtype=pl.String)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -69,7 +69,9 @@ def duplicate_edges(frame: pl.DataFrame, max_distance: int) -> pl.DataFrame:
     rows: list[tuple[str, str, str, int]] = [(a, b, "exact", 0) for a, b in sorted(exact)]
     distinct = frame.unique("pixel_digest", keep="first", maintain_order=True)
     names = distinct["image_id"].to_list()
-    pairs = near_duplicate_pairs(hash_array(distinct["phash_whole"]), hash_array(distinct["phash_centre"]), max_distance)
+    pairs = near_duplicate_pairs(
+        hash_array(distinct["phash_whole"]), hash_array(distinct["phash_centre"]), max_distance
+    )
     distances = pairs.distance.tolist()
     for left, right, distance in zip(pairs.left.tolist(), pairs.right.tolist(), distances, strict=True):
         a, b = sorted((names[left], names[right]))
@@ -106,8 +108,9 @@ def deduplicate(
         clusters = _cut([members[i] for i in component], matrix, settings)
         n_cut += len(clusters) > 1
         for cluster in clusters:
-            made, dropped = _decide([members[component[i]] for i in cluster], matrix[np.ix_(cluster, cluster)],
-                                    settings, taxonomy)
+            made, dropped = _decide(
+                [members[component[i]] for i in cluster], matrix[np.ix_(cluster, cluster)], settings, taxonomy
+            )
             decisions += made
             rejected |= dropped
             conflicts += any(row["relation"] == "conflict" for row in made)
@@ -138,8 +141,17 @@ def _distances(frame: pl.DataFrame) -> Distances:
 
 def _members(frame: pl.DataFrame, settings: DeduplicateSettings, published: frozenset[str]) -> list[_Member]:
     priority = {name: index for index, name in enumerate(settings.source_priority)}
-    columns = ["image_id", "case_id", "node_id", "label_certainty", "licence_class", "width", "height", "source",
-               "pixel_digest"]
+    columns = [
+        "image_id",
+        "case_id",
+        "node_id",
+        "label_certainty",
+        "licence_class",
+        "width",
+        "height",
+        "source",
+        "pixel_digest",
+    ]
     return [
         _Member(
             image_id,
@@ -163,9 +175,7 @@ def _members(frame: pl.DataFrame, settings: DeduplicateSettings, published: froz
     ]
 
 
-def _cut(
-    members: Sequence[_Member], matrix: Distances, settings: DeduplicateSettings
-) -> list[list[int]]:
+def _cut(members: Sequence[_Member], matrix: Distances, settings: DeduplicateSettings) -> list[list[int]]:
     """Positions of each cluster in survivor order: the component itself, or stars when it is too wide to be one."""
     order = sorted(range(len(members)), key=lambda i: members[i].order)
     if int(matrix.max()) <= settings.max_diameter:
@@ -184,7 +194,13 @@ def _alone(member: _Member) -> dict[str, Any]:
 
 
 def _row(
-    member: _Member, survivor: _Member, relation: str, distance: int, size: int, diameter: int, label: _Member,
+    member: _Member,
+    survivor: _Member,
+    relation: str,
+    distance: int,
+    size: int,
+    diameter: int,
+    label: _Member,
     cluster_id: str,
 ) -> dict[str, Any]:
     return {
@@ -222,8 +238,14 @@ def _decide(
             for i, member in enumerate(cluster)
         ]
         dropped = {
-            m.image_id: rejection("image", m.image_id, "deduplicate", "label_conflict", value=value,
-                                  detail=f"cluster {cluster_id} of {size} images")
+            m.image_id: rejection(
+                "image",
+                m.image_id,
+                "deduplicate",
+                "label_conflict",
+                value=value,
+                detail=f"cluster {cluster_id} of {size} images",
+            )
             for m in cluster
         }
         return rows, dropped
@@ -236,8 +258,13 @@ def _decide(
         relation = "exact" if exact else "near_duplicate"
         rows.append(_row(member, survivor, relation, distance, size, diameter, label, cluster_id))
         dropped[member.image_id] = rejection(
-            "image", member.image_id, "deduplicate", "exact_duplicate" if exact else "near_duplicate",
-            value=distance, threshold=0 if exact else settings.max_distance, survivor=survivor.image_id,
+            "image",
+            member.image_id,
+            "deduplicate",
+            "exact_duplicate" if exact else "near_duplicate",
+            value=distance,
+            threshold=0 if exact else settings.max_distance,
+            survivor=survivor.image_id,
         )
     return rows, dropped
 

@@ -81,7 +81,9 @@ def read_sources(
         records.append(reading.records.select(pl.lit(source.name).alias("source"), pl.all()))
         rejected.append(reading.rejected)
         notes[source.name] = dict(sorted(reading.notes.items()))
-    table = pl.concat(records) if records else pl.DataFrame(schema={"source": pl.String, **polars_schema(SOURCE_RECORDS)})
+    table = (
+        pl.concat(records) if records else pl.DataFrame(schema={"source": pl.String, **polars_schema(SOURCE_RECORDS)})
+    )
     if limit is not None and table.height > limit:
         table = _stratified(table, limit)
     table = table.sort("source", "source_image_id")
@@ -112,7 +114,7 @@ def _stratified(records: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 
 def fingerprint(files: pl.DataFrame) -> tuple[pl.DataFrame, list[dict[str, str]]]:
-    """sha256 of each file: rows (``row_key``, ``source``, ``file_path``, ``file_bytes``, ``file_digest``) and failures."""
+    """sha256 of each file: :data:`FINGERPRINTS` rows with their ``row_key``, and what could not be read."""
     rows, failed = [], []
     for key, source, relative, absolute in files.select("row_key", "source", "file_path", "absolute").iter_rows():
         try:
@@ -161,7 +163,8 @@ def _cases(images: pl.DataFrame) -> tuple[pl.DataFrame, list[dict[str, str | Non
     labels = images.group_by("case_id").agg(pl.col("raw_label").drop_nulls().unique().sort().alias("labels"))
     clash = labels.filter(pl.col("labels").list.len() > 1).sort("case_id")
     conflicts = [
-        rejection("case", case, "ingest", "images_disagree", value=" | ".join(names)) for case, names in clash.iter_rows()
+        rejection("case", case, "ingest", "images_disagree", value=" | ".join(names))
+        for case, names in clash.iter_rows()
     ]
     kept = images.join(clash, on="case_id", how="anti").sort("image_id")
     single = ["raw_label", "label_certainty", "lesion_id", "patient_id", "age_years", "sex", "site", "caption"]

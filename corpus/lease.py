@@ -1,8 +1,8 @@
 """Only one build per folder: a lease that outlives neither its process nor its machine.
 
-Leases are numbered. Whoever creates the next number first owns the folder; creation is exclusive, so a take-over has one
-winner on a local disk and on an object store alike; a released lease stays until its successor removes it, so numbers
-never start again. A lease of a process that is gone from this host is taken over at
+Leases are numbered. Whoever creates the next number first owns the folder; creation is exclusive, so a take-over has
+one winner on a local disk and on an object store alike; a released lease stays until its successor removes it, so
+numbers never start again. A lease of a process that is gone from this host is taken over at
 once, one of another host when its heartbeat is older than :data:`STALE_SECONDS`.
 """
 

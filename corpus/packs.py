@@ -62,9 +62,7 @@ def read_payloads(
         if isinstance(payload, FileNotFoundError):
             raise StoreError(f"the image pack {path} is missing: run again, which makes it anew")
         if isinstance(payload, Exception):
-            raise StoreError(
-                f"the image pack {path} cannot be read ({type(payload).__name__}): check it and run again"
-            )
+            raise StoreError(f"the image pack {path} cannot be read ({type(payload).__name__}): check it and run again")
         if hashlib.sha256(payload).hexdigest() != image_digest:
             raise StoreError(
                 f"the image pack {path} is damaged at byte {offset}, image {image_digest} is not there: "

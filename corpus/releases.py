@@ -114,7 +114,7 @@ def publish(
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     progress: Callable[[int, int], None],
 ) -> tuple[Release, bool]:
-    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` writes README.md."""
+    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md."""
     key = content.key()
     with Lease(folder, "releases"):
         earlier = published_releases(folder)
@@ -166,9 +166,16 @@ def _next_version(earlier: list[Release]) -> str:
 
 
 def _write_data(
-    folder: Folder, scratch: Path, name: str, content: ReleaseContent, rows_per_file: int, earlier: list[Release],
-    files: dict[str, dict[str, Any]], texts: Callable[[pl.DataFrame], pl.DataFrame],
-    payloads: Callable[[pl.DataFrame], list[list[bytes]]], progress: Callable[[int, int], None],
+    folder: Folder,
+    scratch: Path,
+    name: str,
+    content: ReleaseContent,
+    rows_per_file: int,
+    earlier: list[Release],
+    files: dict[str, dict[str, Any]],
+    texts: Callable[[pl.DataFrame], pl.DataFrame],
+    payloads: Callable[[pl.DataFrame], list[list[bytes]]],
+    progress: Callable[[int, int], None],
 ) -> pl.DataFrame:
     """Write ``data/SPLIT/CLASS-NNNNN.parquet``; returns the index (case -> file)."""
     known = {

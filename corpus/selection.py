@@ -33,7 +33,10 @@ SELECTED = pl.Schema(
 
 
 def live_cases(
-    cases: pl.DataFrame, images: pl.DataFrame, inspections: pl.DataFrame, decisions: pl.DataFrame,
+    cases: pl.DataFrame,
+    images: pl.DataFrame,
+    inspections: pl.DataFrame,
+    decisions: pl.DataFrame,
     assignments: pl.DataFrame,
 ) -> pl.DataFrame:
     """Cases with at least one image that survived every stage so far and whose label is known.
@@ -43,8 +46,15 @@ def live_cases(
     ``attribution``, ``external_processing``, ``synthetic``, ``tone_observations``, ``image_digests`` and
     ``pixel_digests`` (in the order of ``image_ids``).
     """
-    shared = ["modality", "licence", "licence_class", "attribution", "external_processing", "synthetic",
-              "tone_observations"]
+    shared = [
+        "modality",
+        "licence",
+        "licence_class",
+        "attribution",
+        "external_processing",
+        "synthetic",
+        "tone_observations",
+    ]
     alive = (
         decisions.filter("kept")
         .select("image_id", "case_id", "node_id", "label_certainty", "label_from")
@@ -114,16 +124,29 @@ def _best(
         failed = [name for name, least in thresholds.items() if row[name] < least] if training else []
         if failed:
             rejected.append(
-                rejection("narrative", row["narrative_id"], "select", "below_threshold",
-                          value=f"{failed[0]}={row[failed[0]]:g}", threshold=f"{thresholds[failed[0]]:g}",
-                          detail=", ".join(failed) if len(failed) > 1 else None)
+                rejection(
+                    "narrative",
+                    row["narrative_id"],
+                    "select",
+                    "below_threshold",
+                    value=f"{failed[0]}={row[failed[0]]:g}",
+                    threshold=f"{thresholds[failed[0]]:g}",
+                    detail=", ".join(failed) if len(failed) > 1 else None,
+                )
             )
         elif best is None:
             best = row
         else:
             rejected.append(
-                rejection("narrative", row["narrative_id"], "select", "not_best", value=f"{row['aggregate']:g}",
-                          threshold=f"{best['aggregate']:g}", survivor=best["narrative_id"])
+                rejection(
+                    "narrative",
+                    row["narrative_id"],
+                    "select",
+                    "not_best",
+                    value=f"{row['aggregate']:g}",
+                    threshold=f"{best['aggregate']:g}",
+                    survivor=best["narrative_id"],
+                )
             )
     return best, rejected
 
@@ -137,17 +160,24 @@ def _within_quotas(
     facts = {case: (node, source) for case, node, source in cases.select("case_id", "node_id", "source").iter_rows()}
     kept = [row for row in chosen if row["split"] != "train"]
     training = [row for row in chosen if row["split"] == "train"]
-    training.sort(key=lambda row: (row["case_id"] not in published, -row["aggregate"], digest_of("quota", row["case_id"])))
+    training.sort(
+        key=lambda row: (row["case_id"] not in published, -row["aggregate"], digest_of("quota", row["case_id"]))
+    )
     taken: Counter[tuple[str, str]] = Counter()
     over: list[dict[str, str | None]] = []
     for row in training:
         node, source = facts[row["case_id"]]
         keys = [("per_diagnosis", node), ("per_source", source), ("per_tone", row["tone_group"])]
-        full = [(name, value) for name, value in keys if (limit := limits[name]) is not None and taken[name, value] >= limit]
+        full = [
+            (name, value) for name, value in keys if (limit := limits[name]) is not None and taken[name, value] >= limit
+        ]
         if full:
             name, value = full[0]
-            over.append(rejection("case", row["case_id"], "select", "over_quota", value=f"{name} {value}",
-                                  threshold=limits[name]))
+            over.append(
+                rejection(
+                    "case", row["case_id"], "select", "over_quota", value=f"{name} {value}", threshold=limits[name]
+                )
+            )
         else:
             taken.update(keys)
             kept.append(row)

@@ -59,8 +59,9 @@ def assign_splits(
         for image in out:
             if image in seen and seen[image][1] != "withdrawn":
                 entries.append((seen[image][0], "withdrawn", "", "joined_benchmark_group", [image]))
-            rejected[image] = rejection("image", image, "split", "joined_benchmark_group", threshold=split,
-                                        detail=f"joined group {group_id}")
+            rejected[image] = rejection(
+                "image", image, "split", "joined_benchmark_group", threshold=split, detail=f"joined group {group_id}"
+            )
         rows += [(image, group_id, split) for image in members if image not in rejected]
     kept = pl.DataFrame(rows, schema=ASSIGNMENTS, orient="row").sort("image_id")
     added = pl.DataFrame(entries, schema=polars_schema(LEDGER), orient="row").sort("group_id", "split", "reason")

@@ -28,7 +28,6 @@ from corpus.digests import canonical_json, digest_bytes, digest_of, table_digest
 from corpus.filesystem import Folder, sentence_when_full
 from schemas.errors import StoreError
 
-
 #: Columns that say where a row lies or how it was found; they do not count in a table's content digest.
 NOT_CONTENT = ("part", "row_key")
 
@@ -173,8 +172,12 @@ class Store:
             path = self.folder.path(f"rows/{step}/{name}.parquet")
             names = None if columns is None else ["row_key", *columns]
             try:
-                table = pq.read_table(path, filesystem=None if self.folder.is_local else self.folder.fs, columns=names,
-                                      page_checksum_verification=True)
+                table = pq.read_table(
+                    path,
+                    filesystem=None if self.folder.is_local else self.folder.fs,
+                    columns=names,
+                    page_checksum_verification=True,
+                )
             except (OSError, pa.ArrowInvalid) as error:
                 raise StoreError(
                     f"{path} is damaged or cannot be read: delete {path} and run again, which makes it anew"
@@ -186,7 +189,9 @@ class Store:
     def read_rows(self, step: str, selection: pl.DataFrame, columns: list[str] | None = None) -> pl.DataFrame:
         """Rows of ``selection`` as one frame; see :meth:`row_parts`. Row keys that were rejected have no row."""
         frames = list(self.row_parts(step, selection, columns))
-        return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(["row_key", *(columns or [])], pl.Null))
+        return (
+            pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(["row_key", *(columns or [])], pl.Null))
+        )
 
     # -- housekeeping -------------------------------------------------------------------------------------------------
 

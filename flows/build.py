@@ -23,7 +23,7 @@ from flows.report import step_counts
 from flows.steps import STEPS
 from quality.gates import check_warn_only
 from schemas.config import Config
-from schemas.errors import UserError
+from schemas.errors import StoreError, UserError
 
 
 @dataclass(frozen=True)
@@ -111,5 +111,9 @@ def last_build(workspace: str) -> tuple[Store, dict[str, StepOutput], dict[str, 
         record = json.loads(store.folder.read("build.json"))
     except FileNotFoundError:
         return None
+    except ValueError:
+        raise StoreError(
+            f"{store.folder.path('build.json')} is damaged: run `dermcot run` again, which writes it anew"
+        ) from None
     found = {name: store.find_step(name, key) for name, key in record["outputs"].items()}
     return store, {name: output for name, output in found.items() if output is not None}, record

@@ -35,9 +35,15 @@ def run(
     workspace: Workspace = None,
     releases: Releases = None,
     overrides: Overrides = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use this many images, spread over sources and labels.")] = None,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print the resolved configuration and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what is reused, and stop.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use this many images, spread over sources and labels.")
+    ] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the resolved configuration and stop.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and what is reused, and stop.")
+    ] = False,
 ) -> None:
     """Run the pipeline to a release; its directory is the last line printed.
 
@@ -122,8 +128,13 @@ def sample(
     from corpus.sample.draw import draw_sample
 
     with Screen() as screen:
-        draw_sample(folder, n_images=images, seed=seed, workers=os.cpu_count() or 1,
-                    progress=lambda done, total: screen.progress("drawing", done, total))
+        draw_sample(
+            folder,
+            n_images=images,
+            seed=seed,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, total: screen.progress("drawing", done, total),
+        )
     print(folder)
 
 

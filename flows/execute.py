@@ -16,8 +16,8 @@ import polars as pl
 
 from corpus.digests import row_digests
 from corpus.store import StepOutput, Store
-from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, missing_items, step_key
 from flows.gating import raise_if_gate_blocked
+from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, missing_items, step_key
 from schemas.config import Config
 from schemas.tables import STAGE_REJECTIONS, empty_frame
 
@@ -151,11 +151,10 @@ def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> Step
     parts = build.store.parts(step.name)
     wanted = set(items["row_key"])
     place = {key: name for name in sorted(parts, reverse=True) for key in parts[name]["keys"] if key in wanted}
-    chosen = pl.DataFrame({"row_key": list(place), "part": list(place.values())},
-                          schema={"row_key": pl.String, "part": pl.String})
-    rejected = [
-        row for name in sorted(parts) for row in parts[name]["rejected"] if place.get(row["row_key"]) == name
-    ]
+    chosen = pl.DataFrame(
+        {"row_key": list(place), "part": list(place.values())}, schema={"row_key": pl.String, "part": pl.String}
+    )
+    rejected = [row for name in sorted(parts) for row in parts[name]["rejected"] if place.get(row["row_key"]) == name]
     rows = build.store.read_rows(step.name, chosen, ["row_digest", *step.carry])
     if rows.is_empty():
         carried = {name: ROW_SCHEMAS[step.name][name] for name in step.carry}

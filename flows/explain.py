@@ -1,4 +1,4 @@
-"""``dermcot explain ID``: everything that happened to a case, an image or a narrative, told in the order it happened."""
+"""``dermcot explain ID``: everything that happened to a case, an image or a narrative, in the order it happened."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def explain(workspace: str, wanted: str) -> Tree:
     """
     last = last_build(workspace)
     if last is None:
-        raise UserError(f"there is no finished build in {workspace}: run `dermcot run` first, or name it with --workspace")
+        raise UserError(
+            f"there is no finished build in {workspace}: run `dermcot run` first, or name it with --workspace"
+        )
     store, outputs, record = last
     story = _Story(store, outputs)
     images, cases = _find(story, wanted)
@@ -75,8 +77,10 @@ def explain(workspace: str, wanted: str) -> Tree:
 def _find(story: _Story, wanted: str) -> tuple[set[str], set[str]]:
     """Image and case ids that an id stands for; rejected records are found by their rejections alone."""
     images: set[str] = set()
-    for step, table, columns in (("ingest", "images", ("image_id", "source_image_id", "file_digest", "file_path")),
-                                 ("inspect", "selection", ("file_digest",))):
+    for step, table, columns in (
+        ("ingest", "images", ("image_id", "source_image_id", "file_digest", "file_path")),
+        ("inspect", "selection", ("file_digest",)),
+    ):
         for column in columns:
             images |= {row["image_id"] for row in story.rows(step, table, column, wanted) if "image_id" in row}
     tail = pl.col("file_path").str.split("/").list.last() == wanted
@@ -112,16 +116,32 @@ def _inspected(story: _Story, column: str, value: str) -> list[dict[str, Any]]:
 
 def _tell_image(branch: Tree, story: _Story, image_id: str) -> None:
     for row in story.rows("ingest", "images", "image_id", image_id):
-        branch.add(f"from {row['source']}: {row['file_path']} ({row['file_bytes']:,} bytes, sha256 {row['file_digest']})")
+        branch.add(
+            f"from {row['source']}: {row['file_path']} ({row['file_bytes']:,} bytes, sha256 {row['file_digest']})"
+        )
         branch.add(f"licence {row['licence']} ({row['licence_class']}); {row['attribution']}")
         if row["notes"]:
             branch.add("noted while reading: " + ", ".join(row["notes"]))
-        for seen in story.made("inspect", "file_digest", row["file_digest"],
-                               ["width", "height", "source_format", "stored_format", "reencoded", "image_digest",
-                                "sharpness", "low_variance"]):
+        for seen in story.made(
+            "inspect",
+            "file_digest",
+            row["file_digest"],
+            [
+                "width",
+                "height",
+                "source_format",
+                "stored_format",
+                "reencoded",
+                "image_digest",
+                "sharpness",
+                "low_variance",
+            ],
+        ):
             changed = f", re-encoded ({seen['reencoded']})" if seen["reencoded"] else ", payload kept, metadata cut"
-            branch.add(f"{seen['width']} x {seen['height']} {seen['source_format']}{changed}; stored as "
-                       f"{seen['image_digest']}{'; low variance' if seen['low_variance'] else ''}")
+            branch.add(
+                f"{seen['width']} x {seen['height']} {seen['source_format']}{changed}; stored as "
+                f"{seen['image_digest']}{'; low variance' if seen['low_variance'] else ''}"
+            )
     for row in story.rows("deduplicate", "decisions", "image_id", image_id):
         _tell_cluster(branch, story, row)
     for row in story.rows("split", "assignments", "image_id", image_id):
@@ -134,8 +154,8 @@ def _tell_cluster(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
         branch.add("no duplicate of it is known")
         return
     cluster = branch.add(
-        f"duplicate cluster {row['cluster_id']}: {row['cluster_size']} images, diameter {row['cluster_diameter']} bits; "
-        f"survivor {row['survivor']}"
+        f"duplicate cluster {row['cluster_id']}: {row['cluster_size']} images, "
+        f"diameter {row['cluster_diameter']} bits; survivor {row['survivor']}"
     )
     for other in story.rows("deduplicate", "decisions", "cluster_id", row["cluster_id"]):
         cluster.add(f"{other['image_id']}: {other['relation']}, {other['distance']} bits from the survivor")
@@ -144,8 +164,10 @@ def _tell_cluster(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
 def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]) -> None:
     taxonomy = load_taxonomy()
     for row in story.rows("ingest", "cases", "case_id", case_id):
-        branch.add(f"label as published: {row['raw_label']!r}, certainty {row['label_certainty']}; images "
-                   + ", ".join(row["image_ids"]))
+        branch.add(
+            f"label as published: {row['raw_label']!r}, certainty {row['label_certainty']}; images "
+            + ", ".join(row["image_ids"])
+        )
         known = [f"{k} {row[k]}" for k in ("age_years", "sex", "site", "lesion_id", "patient_id") if row[k] is not None]
         if known:
             branch.add("; ".join(known))
@@ -164,11 +186,14 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
 
 
 def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
-    told = branch.add(f"candidate {row['candidate']}: narrative {row['narrative_id']} by {row['author']} "
-                      f"({row['author_revision']})")
+    told = branch.add(
+        f"candidate {row['candidate']}: narrative {row['narrative_id']} by {row['author']} ({row['author_revision']})"
+    )
     for scores in story.made("evaluate", "narrative_id", row["narrative_id"], ["evaluator_id", *DIMENSIONS, "overall"]):
-        told.add(", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
-                 + f" ({scores['evaluator_id']})")
+        told.add(
+            ", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
+            + f" ({scores['evaluator_id']})"
+        )
     _tell_rejections(told, story.why("narrative", row["narrative_id"]))
 
 

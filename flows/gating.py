@@ -83,10 +83,14 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     evaluations = build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"])
     published = chosen.filter(pl.col("split").is_in(["train", "certified"]))
     lengths = []
-    for frame in build.store.row_parts("standardise", build.table("standardise", "selection"),
-                                       ["narrative_id", "image_grounded", "text"]):
-        lengths.append(frame.select("narrative_id", "image_grounded",
-                                    pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length")))
+    for frame in build.store.row_parts(
+        "standardise", build.table("standardise", "selection"), ["narrative_id", "image_grounded", "text"]
+    ):
+        lengths.append(
+            frame.select(
+                "narrative_id", "image_grounded", pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length")
+            )
+        )
     rows = (
         published.join(evaluations, on="narrative_id").join(pl.concat(lengths), on="narrative_id")
         .with_columns(

@@ -26,6 +26,8 @@ from schemas.config import Config
 from schemas.tables import EVALUATIONS, INSPECTIONS, NARRATIVES, polars_schema
 
 Tables = Mapping[str, pl.DataFrame]
+#: What running or collecting a step gives: its tables, and statistics for people.
+Collected = tuple[Tables, Mapping[str, Any]]
 
 #: What the rows of each row step look like.
 ROW_SCHEMAS: Mapping[str, pl.Schema] = {
@@ -72,7 +74,7 @@ class TableStep:
     version: int
     reads: tuple[str, ...]
     settings: Callable[[Config], Any]
-    run: Callable[[Build], tuple[Tables, Mapping[str, Any]]]
+    run: Callable[[Build], Collected]
     outside: Callable[[Build], Any] = lambda build: None
 
 
@@ -99,7 +101,7 @@ class RowStep:
     work: Callable[[pl.DataFrame, Config, Store, Path], ShardResult]
     carry: tuple[str, ...]
     makes: str
-    collect: Callable[[Build, pl.DataFrame, list[dict[str, Any]]], tuple[Tables, Mapping[str, Any]]]
+    collect: Callable[[Build, pl.DataFrame, list[dict[str, Any]]], Collected]
 
 
 Step = TableStep | RowStep
@@ -137,8 +139,11 @@ def look(steps: tuple[Step, ...], build: Build) -> list[Look]:
     for step in steps:
         key = step_key(step, build)
         if key is None:
-            stored = sum(len(part["keys"]) for part in build.store.parts(step.name).values()) \
-                if isinstance(step, RowStep) else 0
+            stored = (
+                sum(len(part["keys"]) for part in build.store.parts(step.name).values())
+                if isinstance(step, RowStep)
+                else 0
+            )
             detail = "its input is not made yet" + (f"; {stored:,} rows in store" if stored else "")
             found.append(Look(step.name, "waits", detail))
             continue

@@ -73,7 +73,10 @@ def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataF
     )  # fmt: skip
     paths = dict(build.table("ingest", "images", ["image_id", "file_path"]).iter_rows())
     files = pl.DataFrame(
-        [(case, [paths[image] for image in images]) for case, images in cases.select("case_id", "image_ids").iter_rows()],
+        [
+            (case, [paths[image] for image in images])
+            for case, images in cases.select("case_id", "image_ids").iter_rows()
+        ],
         schema={"case_id": pl.String, "file_paths": pl.List(pl.String)},
         orient="row",
     )
@@ -148,8 +151,9 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
         return [[next(flat) for _ in digests] for digests in lists]
 
     with build.store.scratch() as scratch:
-        return publish(folder, scratch, content, build.config.release.rows_per_file, render_card, texts, payloads,
-                       progress)
+        return publish(
+            folder, scratch, content, build.config.release.rows_per_file, render_card, texts, payloads, progress
+        )
 
 
 def release_key(build: Build) -> str:

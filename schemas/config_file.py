@@ -19,7 +19,11 @@ from schemas.errors import ConfigError
 
 
 def load_config(
-    path: Path, overrides: Iterable[str] = (), *, workspace: str | None = None, releases: str | None = None,
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    workspace: str | None = None,
+    releases: str | None = None,
     limit: int | None = None,
 ) -> Config:
     """The configuration of ``path`` with ``key=value`` overrides applied and its paths made absolute.

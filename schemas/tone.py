@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: Rows of every table by skin tone, in order; ``spread`` is an interval that crosses the three, ``unknown`` no statement.
+#: Rows of every table by skin tone, in order; ``spread``: an interval that crosses the three, ``unknown``: none stated.
 TONE_GROUPS = ("I-II", "III-IV", "V-VI", "spread", "unknown")
 
 

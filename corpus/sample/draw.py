@@ -136,9 +136,7 @@ def add_images(folder: Path, n_more: int, seed: int = 7, workers: int = 1) -> li
     return [record.image_id for record in records]
 
 
-def plan_sample(
-    n_images: int, seed: int, size: tuple[int, int] | None = None
-) -> tuple[list[Record], list[Plant]]:
+def plan_sample(n_images: int, seed: int, size: tuple[int, int] | None = None) -> tuple[list[Record], list[Plant]]:
     """Every row of a sample in order, and what is planted; touches no file. Row k does not depend on ``n_images``."""
     ledger, records, plants = Ledger(), [], []
     recent: deque[Record] = deque(maxlen=_RECENT)

@@ -163,9 +163,7 @@ def _dx_type(label: str, serial: int, doubtful: bool, rng: Rng) -> str:
     return str(rng.choice(weaker))
 
 
-def _pad_row(
-    serial: int, label: str, tone: int, ledger: Ledger, like: Record | None, doubtful: bool, rng: Rng
-) -> Row:
+def _pad_row(serial: int, label: str, tone: int, ledger: Ledger, like: Record | None, doubtful: bool, rng: Rng) -> Row:
     if like is None:
         ledger.patients += 1
         patient = f"PAT_{ledger.patients + 7}"

@@ -79,12 +79,18 @@ def run(config: Path) -> Measured:
 
 
 def show(title: str, measured: Measured) -> None:
-    print(f"\n{title}: {measured.seconds:.1f} s wall, program {measured.program / 2**20:,.0f} MiB, "
-          f"server {measured.server / 2**20:,.0f} MiB at peak")
+    print(
+        f"\n{title}: {measured.seconds:.1f} s wall, program {measured.program / 2**20:,.0f} MiB, "
+        f"server {measured.server / 2**20:,.0f} MiB at peak"
+    )
     spent = 0.0
     for step in measured.record["steps"]:
         spent += step["seconds"]
-        rows = f"{step['rows_made']:,} made, {step['rows_reused']:,} reused" if step["rows_made"] or step["rows_reused"] else ""
+        rows = (
+            f"{step['rows_made']:,} made, {step['rows_reused']:,} reused"
+            if step["rows_made"] or step["rows_reused"]
+            else ""
+        )
         print(f"  {step['step']:<16} {step['seconds']:8.1f} s  {step['state']:<7} {rows}")
     print(f"  {'release, start':<16} {measured.seconds - spent:8.1f} s")
 

@@ -34,7 +34,7 @@ Index = npt.NDArray[np.int64]
 LIMIT = 24
 DISTANCES = range(0, 41, 2)
 PROTOTYPES = 5
-MULTIHASH = ((16, 16, 0), (16, 16, 1), (12, 21, 1))  # hashes, bits each, bits flipped
+MULTIHASH = ((16, 16, 0), (12, 21, 1))  # hashes, bits each, bits flipped
 
 
 class Planted(NamedTuple):

@@ -37,7 +37,8 @@ def run(
     ]  # fmt: skip
     inspections = [
         {
-            "file_digest": f"{i:064x}", "image_digest": "x", "pixel_digest": f"{i + 1000:064x}", "width": 1, "height": 1,
+            "file_digest": f"{i:064x}", "image_digest": "x", "pixel_digest": f"{i + 1000:064x}", "width": 1,
+            "height": 1,
             "source_format": "JPEG", "stored_format": "JPEG", "exif_orientation": 1, "reencoded": None,
             "phash_whole": hashes(i).tobytes(), "phash_centre": hashes(i + 100).tobytes(), "sharpness": 1.0,
             "luma_std": 1.0, "low_variance": False, "stored_bytes": 1, "pack": "p", "pack_offset": 0,
@@ -110,10 +111,15 @@ def test_groups_join_patients_and_duplicates() -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
 def test_manifests_are_read_in_three_formats(tmp_path: Path, suffix: str) -> None:
-    frame = pl.DataFrame({"dataset": ["d", None], "name": ["n", None], "file_digest": [None, DIGEST.upper()], "more": [1, 2]})
+    frame = pl.DataFrame(
+        {"dataset": ["d", None], "name": ["n", None], "file_digest": [None, DIGEST.upper()], "more": [1, 2]}
+    )
     path = tmp_path / f"set.{suffix}"
     {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix](path)
-    assert read_manifest(path).select("dataset", "name", "file_digest").rows() == [("d", "n", None), (None, None, DIGEST)]
+    assert read_manifest(path).select("dataset", "name", "file_digest").rows() == [
+        ("d", "n", None),
+        (None, None, DIGEST),
+    ]
 
 
 @pytest.mark.parametrize(

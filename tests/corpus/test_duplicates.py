@@ -176,7 +176,9 @@ def test_each_image_is_kept_or_rejected_and_input_order_does_not_matter(data: st
     specs = [
         image(
             f"i{n}",
-            flipped(data.draw(st.sampled_from(bases)), data.draw(st.lists(st.integers(0, 255), max_size=16, unique=True))),
+            flipped(
+                data.draw(st.sampled_from(bases)), data.draw(st.lists(st.integers(0, 255), max_size=16, unique=True))
+            ),
             node=data.draw(nodes),
             side=data.draw(st.integers(90, 92)),
             centre=hashes(500 + n),

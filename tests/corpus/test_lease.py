@@ -53,8 +53,10 @@ def _holder(folder: Path) -> subprocess.Popen[str]:
 def test_a_second_build_is_refused_in_one_sentence_and_a_killed_one_is_taken_over(tmp_path: Path) -> None:
     holder = _holder(tmp_path)
     try:
-        with pytest.raises(StoreError, match=f"another build is using workspace .*process {holder.pid}"), \
-                Lease(Folder(tmp_path), "workspace"):
+        with (
+            pytest.raises(StoreError, match=f"another build is using workspace .*process {holder.pid}"),
+            Lease(Folder(tmp_path), "workspace"),
+        ):
             pass
     finally:
         holder.send_signal(signal.SIGKILL)

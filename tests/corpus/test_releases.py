@@ -59,7 +59,9 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
               "by_licence_class": {licence_class: len(rows)}, "by_source": {}, "by_tone": {}, "by_diagnosis": {},
               "held_out": {}, "not_redistributable": 0}  # fmt: skip
     queue = frame.clear()
-    return ReleaseContent(frame, queue, rejected, ledger, {"synthetic": True, "counts": counts, "software": {}, "note": note})
+    return ReleaseContent(
+        frame, queue, rejected, ledger, {"synthetic": True, "counts": counts, "software": {}, "note": note}
+    )
 
 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:

@@ -97,4 +97,3 @@ def test_the_minimum_can_decide_instead_of_the_mean() -> None:
     for aggregate, best in (("mean", "x"), ("min", "y")):
         settings = SelectSettings.model_validate({"aggregate": aggregate, "thresholds": OPEN})
         assert chosen(select(table, candidates, evaluations, settings, frozenset())) == {"a": best}
-

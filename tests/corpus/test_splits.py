@@ -19,13 +19,22 @@ def groups(*members: list[str], clean: bool = True) -> pl.DataFrame:
 
 def cases(images: list[str]) -> pl.DataFrame:
     rows = [
-        {"case_id": f"c-{i}", "source": "s", "image_ids": [i], "label_certainty": "consensus", "concepts": [], "facts": []}
+        {
+            "case_id": f"c-{i}",
+            "source": "s",
+            "image_ids": [i],
+            "label_certainty": "consensus",
+            "concepts": [],
+            "facts": [],
+        }
         for i in images
     ]
     return pl.DataFrame(rows, schema=polars_schema(CASES))
 
 
-def assign(table: pl.DataFrame, ledger: pl.DataFrame | None = None) -> tuple[dict[str, str], pl.DataFrame, pl.DataFrame]:
+def assign(
+    table: pl.DataFrame, ledger: pl.DataFrame | None = None
+) -> tuple[dict[str, str], pl.DataFrame, pl.DataFrame]:
     known = empty_frame(LEDGER) if ledger is None else ledger
     result, entries = assign_splits(table, cases(table["image_id"].to_list()), known, SETTINGS)
     return dict(result.kept.select("image_id", "split").iter_rows()), entries, result.rejected
@@ -59,7 +68,7 @@ def test_a_group_never_spans_two_splits_and_position_does_not_matter() -> None:
 
 def test_a_published_group_keeps_its_split_and_id_when_it_grows_or_the_salt_changes() -> None:
     held = group_in("certify_queue")
-    first, entries, _ = assign(groups(held))
+    _, entries, _ = assign(groups(held))
     ledger = published(empty_frame(LEDGER), entries, "0.1.0")
     grown = groups([*held, "new"])
     result, added = assign_splits(grown, cases([*held, "new"]), ledger, SplitSettings(salt="other", certify_queue=0.0))
@@ -103,8 +112,10 @@ def test_nothing_held_out_ever_trains_whatever_is_joined(first: list[list[int]],
     ledger = empty_frame(LEDGER)
     held_out: set[str] = set()
     for version in range(3):
-        drawn = first if version == 0 else data.draw(
-            st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=5)
+        drawn = (
+            first
+            if version == 0
+            else data.draw(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=5))
         )
         splits, entries, _ = assign(groups(*disjoint(drawn)), ledger)
         assert not held_out & {image for image, split in splits.items() if split == "train"}

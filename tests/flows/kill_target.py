@@ -1,4 +1,4 @@
-"""What the kill tests start and kill: one build in this process, without Prefect (``python -m tests.flows.kill_target``)."""
+"""What the kill tests start and kill: one build in this process, without Prefect."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.conftest import Quiet, write_config
 
 from corpus.store import Store
 from flows.build import Outcome, finished_build, run_build
@@ -19,6 +18,7 @@ from flows.steps import STEPS
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError
+from tests.conftest import Quiet, write_config
 
 SOURCE_NAMES = {"ham10000": "ham10000", "pad_ufes_20": "pad", "fitzpatrick17k": "fitzpatrick17k"}
 
@@ -104,7 +104,9 @@ def test_the_release_says_synthetic_and_holds_only_what_may_be_passed_on(
     assert outcome.release.manifest["synthetic"] is True
     files = outcome.release.manifest["files"]
     assert {path.split("/")[1] for path in files if path.startswith("data/")} == {"train"}
-    rows = pl.read_parquet(release_folder(outcome, config) / "data/train/*.parquet", columns=["synthetic", "licence_class"])
+    rows = pl.read_parquet(
+        release_folder(outcome, config) / "data/train/*.parquet", columns=["synthetic", "licence_class"]
+    )
     assert rows["synthetic"].all()
     assert set(rows["licence_class"]) <= {"open", "nc"}
     queue = pl.read_parquet(release_folder(outcome, config) / "queue.parquet")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.conftest import REPOSITORY, Quiet, write_config
 
 from flows.build import run_build
 from flows.execute import InProcess
 from schemas.config_file import load_config
+from tests.conftest import REPOSITORY, Quiet, write_config
 
 
 def dermcot(*arguments: str | Path, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,9 @@ def test_run_prints_the_table_and_the_release_directory_last(drawn_sample: Path,
 
 
 def test_show_config_prints_what_would_be_used(built: Path) -> None:
-    result = dermcot("run", "-c", built / "config.yaml", "--set", "propose.candidates=5", "--limit", "40", "--show-config")
+    result = dermcot(
+        "run", "-c", built / "config.yaml", "--set", "propose.candidates=5", "--limit", "40", "--show-config"
+    )
     document = yaml.safe_load(result.stdout)
     assert (document["propose"]["candidates"], document["limit"]) == (5, 40)
     assert document["workspace"] == str(built / "workspace")

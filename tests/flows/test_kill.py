@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.conftest import REPOSITORY, write_config
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

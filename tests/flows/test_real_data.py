@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from tests.conftest import REPOSITORY, Quiet
 
 from corpus.store import Store
 from flows.build import Outcome, run_build
 from flows.execute import InProcess
 from schemas.config import Config
 from schemas.config_file import load_config
+from tests.conftest import REPOSITORY, Quiet
 
 NAMES = {"ham10000": "ham10000", "isic_uda1": "isic", "pad_ufes_20": "pad"}
 
@@ -37,7 +37,9 @@ def pairs(shared_data: Path) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def real(shared_data: Path, pairs: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Outcome]:
+def real(
+    shared_data: Path, pairs: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Outcome]:
     """A build over the three datasets and the copies, which enter as a fourth source without a label of their own."""
     folder = tmp_path_factory.mktemp("real")
     copies = folder / "copies"
@@ -78,7 +80,9 @@ def test_a_release_comes_out_and_every_image_is_accounted_for(real: tuple[Config
     folder = Path(outcome.path(config))
     index = pl.read_parquet(folder / "index.parquet")["case_id"].to_list()
     queue = pl.read_parquet(folder / "queue.parquet")["case_id"].to_list()
-    rejected = pl.read_parquet(folder / "rejections.parquet").filter(pl.col("record_kind") == "case")["record_id"].to_list()
+    rejected = (
+        pl.read_parquet(folder / "rejections.parquet").filter(pl.col("record_kind") == "case")["record_id"].to_list()
+    )
     cases = set(table(real, "ingest", "cases")["case_id"])
     assert len(cases) == 501 + 44 + 57 + 80
     assert cases == {*index, *queue, *rejected}
@@ -113,8 +117,10 @@ def test_open_rows_load_without_our_code(real: tuple[Config, Outcome], trainer_p
         "print(len(d), r['images'][0].size, sorted({x['licence'] for x in d.remove_columns('images')}))"
     )
     config, outcome = real
-    done = subprocess.run([trainer_python, "-c", code, outcome.path(config), str(tmp_path / "cache")], cwd=tmp_path,
-                          capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)})  # fmt: skip
+    done = subprocess.run(
+        [trainer_python, "-c", code, outcome.path(config), str(tmp_path / "cache")], cwd=tmp_path,
+        capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{outcome.release.manifest['counts']['by_licence_class']['open']} (" in done.stdout
     assert "CC-BY-NC" not in done.stdout
@@ -124,7 +130,9 @@ def test_the_repository_holds_no_file_of_the_real_data(shared_data: Path) -> Non
     import hashlib
 
     files = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True).stdout.split("\0")
-    ours = {hashlib.sha256((REPOSITORY / f).read_bytes()).hexdigest() for f in files if f and (REPOSITORY / f).is_file()}
+    ours = {
+        hashlib.sha256((REPOSITORY / f).read_bytes()).hexdigest() for f in files if f and (REPOSITORY / f).is_file()
+    }
     theirs = {hashlib.sha256(p.read_bytes()).hexdigest() for p in shared_data.rglob("*") if p.is_file()}
     assert ours
     assert not ours & theirs

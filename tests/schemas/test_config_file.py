@@ -111,7 +111,12 @@ def test_a_mistake_is_one_sentence(override: str, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("a: [", "not YAML"), ("- a", "must hold a mapping"), ("", "must hold a mapping"), ("limit: 3", "'sources' is missing")],
+    [
+        ("a: [", "not YAML"),
+        ("- a", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("limit: 3", "'sources' is missing"),
+    ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):

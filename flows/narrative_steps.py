@@ -1,0 +1,135 @@
+"""Glue between the store and the stages from proposal to selection: which tables go in, which come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from annotators import rubric, textbook
+from annotators.standardise import standardise
+from corpus.digests import row_keys
+from corpus.selection import select
+from corpus.store import Store
+from flows.plan import Build, Collected, ShardResult
+from schemas.cards import cards_digest, load_cards
+from schemas.config import Config
+from schemas.stage import rejections_frame
+from schemas.tables import EVALUATIONS, NARRATIVES, polars_schema
+from schemas.taxonomy import load_taxonomy
+
+_CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
+
+
+def propose_settings(config: Config) -> Any:
+    """Teacher, its revision, and how many candidates."""
+    return [config.propose.model_dump(mode="json"), textbook.teacher_revision(load_taxonomy(), load_cards())]
+
+
+def propose_items(build: Build) -> pl.DataFrame:
+    """Live cases, keyed by the prompt that each makes."""
+    cases = build.table("split", "cases")
+    prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
+    keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
+    return cases.with_columns(row_keys(keyed, "propose", 1, propose_settings(build.config)))
+
+
+def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
+    """Write the candidates of a shard of cases."""
+    result = textbook.propose(items.drop("row_key"), config.propose.candidates, load_taxonomy(), load_cards())
+    keys = items.select("case_id", "row_key")
+    rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
+    return ShardResult(result.kept.join(keys, on="case_id"), rejected)
+
+
+def plain_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, Any]]) -> Collected:
+    """The rejections as the work wrote them."""
+    rows = rejections_frame([{k: v for k, v in row.items() if k != "row_key"} for row in rejected])
+    return {"rejected": rows}, {}
+
+
+def standardise_items(build: Build) -> pl.DataFrame:
+    """Candidates, keyed by their text and what their case allows them to say."""
+    proposed = build.table("propose", "selection").rename({"row_key": "from_key", "part": "from_part"})
+    items = proposed.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
+    content = items.select("row_digest", "node_id", "label_certainty")
+    return items.with_columns(row_keys(content, "standardise", 1, load_taxonomy().digest))
+
+
+def _narratives_of(store: Store, step: str, items: pl.DataFrame) -> pl.DataFrame:
+    """The narratives that items refer to (``from_key``, ``from_part``, ``narrative_id``), as a step made them."""
+    places = items.select(pl.col("from_key").alias("row_key"), pl.col("from_part").alias("part")).unique()
+    rows = store.read_rows(step, places, list(polars_schema(NARRATIVES)))
+    return rows.drop("row_key").join(items.select("narrative_id"), on="narrative_id", how="semi")
+
+
+def _by_narrative(kept: pl.DataFrame, rejected: pl.DataFrame, items: pl.DataFrame) -> ShardResult:
+    keys = items.select("narrative_id", "row_key")
+    failed = rejected.join(keys, left_on="record_id", right_on="narrative_id").to_dicts()
+    return ShardResult(kept.join(keys, on="narrative_id"), failed)
+
+
+def run_standardise(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
+    """Parse and check a shard of candidates."""
+    cases = items.select(_CASE_FOR_CHECKS).unique()
+    result = standardise(_narratives_of(store, "propose", items), cases, load_taxonomy())
+    return _by_narrative(result.kept, result.rejected, items)
+
+
+_CASE_FOR_RUBRIC = [
+    "node_id",
+    "label_certainty",
+    "age_years",
+    "sex",
+    "site",
+    "concepts",
+    "caption",
+    "facts",
+    "raw_label",
+    "source",
+    "image_ids",
+    "label_rule",
+    "lesion_id",
+    "patient_id",
+]
+#: What a score cannot hang on, so that it need not be made again when only this changes.
+_NAMES_ONLY = ("image_ids", "label_rule", "lesion_id", "patient_id", "source")
+
+
+def evaluate_settings(config: Config) -> Any:
+    """Evaluator and what it knows."""
+    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, cards_digest(), load_taxonomy().digest]
+
+
+def evaluate_items(build: Build) -> pl.DataFrame:
+    """Standardised narratives, keyed by their text and their case's facts."""
+    parsed = build.table("standardise", "selection").rename({"row_key": "from_key", "part": "from_part"})
+    cases = build.table("split", "cases", ["case_id", *_CASE_FOR_RUBRIC])
+    items = parsed.join(cases, on="case_id").sort("case_id", "narrative_id")
+    content = items.select("row_digest", *(name for name in _CASE_FOR_RUBRIC if name not in _NAMES_ONLY))
+    return items.with_columns(row_keys(content, "evaluate", 1, evaluate_settings(build.config)))
+
+
+def run_evaluate(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
+    """Score a shard of narratives."""
+    cases = items.select("case_id", *_CASE_FOR_RUBRIC).unique("case_id")
+    narratives = _narratives_of(store, "standardise", items)
+    result = rubric.evaluate(narratives, cases, load_taxonomy(), load_cards())
+    return _by_narrative(result.kept, result.rejected, items)
+
+
+def run_select(build: Build) -> Collected:
+    """Choose a narrative per case and hold training cases to thresholds and quotas."""
+    candidates = build.table("propose", "selection", ["narrative_id", "case_id", "candidate"])
+    result = select(
+        build.table("split", "cases"),
+        candidates,
+        build.rows("evaluate", list(polars_schema(EVALUATIONS))),
+        build.config.select,
+        build.parent.case_ids,
+    )
+    return {"selected": result.kept, "rejected": result.rejected}, {
+        "kept": {"cases": result.kept.height},
+        "splits": dict(result.stats),
+    }
