@@ -59,14 +59,8 @@ class Lease:
 
     def __enter__(self) -> Lease:
         while True:
-            numbers = self._numbers()
-            current = numbers[-1] if numbers else 0
-            if current and (holder := self._read(current)) and not self._is_stale(holder):
-                raise StoreError(
-                    f"another build is using {self._what} {self._folder.url} (process {holder['pid']} on "
-                    f"{holder['host']}): wait for it to end, or give this one another place with --{self._what}"
-                )
-            self._number = current + 1
+            numbers = self.refuse_if_held()
+            self._number = (numbers[-1] if numbers else 0) + 1
             if not self._folder.put_if_absent(self._name(self._number), self._record()):
                 continue
             if self._numbers()[-1] == self._number:
@@ -76,6 +70,19 @@ class Lease:
             self._folder.delete(self._name(number))
         self._thread.start()
         return self
+
+    def refuse_if_held(self) -> list[int]:
+        """Raise :class:`StoreError` when a living build holds the folder; takes nothing.
+
+        Returns the lease numbers it judged by; whoever goes on must create the successor of the last of these.
+        """
+        numbers = self._numbers()
+        if numbers and (holder := self._read(numbers[-1])) and not self._is_stale(holder):
+            raise StoreError(
+                f"another build is using {self._what} {self._folder.url} (process {holder['pid']} on "
+                f"{holder['host']}): wait for it to end, or give this one another place with --{self._what}"
+            )
+        return numbers
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

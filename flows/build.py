@@ -48,9 +48,11 @@ def finished_build(config: Config) -> Outcome | None:
     check_folders(config.sources)
     build = Build(config, Store(config.workspace))
     if any(step.state != "reused" for step in look(STEPS, build)):
+        Lease(build.store.folder, "workspace").refuse_if_held()
         return None
     release = find_release(build)
     if release is None:
+        Lease(build.store.folder, "workspace").refuse_if_held()
         return None
     reports = [StepReport(build.outputs[step.name], "reused", 0, 0, 0.0) for step in STEPS]
     return Outcome(release, False, reports)

@@ -65,10 +65,18 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
+    answered = False
+
+    def wait() -> None:
+        nonlocal answered
+        _wait_until_healthy(server, port, home)
+        answered = True
+
     try:
-        yield lambda: _wait_until_healthy(server, port, home)
-        _drain(since)
+        yield wait
     finally:
+        if answered and server.poll() is None:
+            _drain(since)
         os.environ.pop("PREFECT_API_URL")
         server.terminate()
         try:

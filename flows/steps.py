@@ -84,7 +84,8 @@ STEPS: tuple[Step, ...] = (
     TableStep("select", 1, ("split.cases", "propose.selection", "evaluate.selection"),
               lambda c: c.select.model_dump(mode="json"), run_select,
               lambda b: digest_of(sorted(b.parent.case_ids))),
-    TableStep("gate_release", 1, ("select.selected", "select.rejected", "split.cases", "standardise.selection", "evaluate.selection"),
+    TableStep("gate_release", 1, ("select.selected", "select.rejected", "split.cases", "standardise.selection",
+              "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), c.select.model_dump(mode="json"), load_taxonomy().digest],
               gate_release),
 )  # fmt: skip
