@@ -84,9 +84,10 @@ def published_releases(folder: Folder) -> list[Release]:
 
 @dataclass(frozen=True)
 class Parent:
-    """What the next build must remember of the latest release: its ids and the split ledger."""
+    """What the next build must remember of the latest release: its ids, the split ledger, whether it was drawn."""
 
     digest: str
+    synthetic: bool | None
     case_ids: frozenset[str]
     image_ids: frozenset[str]
     ledger: pl.DataFrame
@@ -96,25 +97,30 @@ def read_parent(folder: Folder) -> Parent:
     """The latest release's memory; of a folder without releases, an empty one."""
     releases = published_releases(folder)
     if not releases:
-        return Parent("", frozenset(), frozenset(), empty_frame(LEDGER))
+        return Parent("", None, frozenset(), frozenset(), empty_frame(LEDGER))
     name = releases[-1].name
     tables = {t: pl.read_parquet(io.BytesIO(folder.read(f"{name}/{t}.parquet"))) for t in ("index", "queue", "splits")}
     ids = pl.concat([tables["index"].select("case_id", "image_ids"), tables["queue"].select("case_id", "image_ids")])
     images = frozenset(ids["image_ids"].explode().to_list())
-    return Parent(releases[-1].digest, frozenset(ids["case_id"]), images, tables["splits"])
+    synthetic = bool(releases[-1].manifest["synthetic"])
+    return Parent(releases[-1].digest, synthetic, frozenset(ids["case_id"]), images, tables["splits"])
 
 
 def publish(
     folder: Folder,
     scratch: Path,
     content: ReleaseContent,
+    parent: str,
     rows_per_file: int,
     card: Callable[[str, Mapping[str, Any], pl.DataFrame], str],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     progress: Callable[[int, int], None],
 ) -> tuple[Release, bool]:
-    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md."""
+    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md.
+
+    ``parent``: manifest digest of the release whose splits and survivors the content took into account, "" for none.
+    """
     key = content.key()
     with Lease(folder, "releases"):
         earlier = published_releases(folder)
@@ -122,6 +128,11 @@ def publish(
             if release.manifest["content_key"] == key:
                 _point_to(folder, earlier[-1])
                 return release, False
+        if parent != (earlier[-1].digest if earlier else ""):
+            raise StoreError(
+                f"another build published {earlier[-1].name} in {folder.url} meanwhile, and this one did not take it "
+                "into account: run again"
+            )
         version = _next_version(earlier)
         name = f"dermcot-{version}"
         if folder.exists("LATEST") and folder.read("LATEST").startswith(f"{name} ".encode()):

@@ -44,9 +44,8 @@ def finished_build(config: Config) -> Outcome | None:
 
     Raises :class:`UserError` for what can be seen to be wrong before anything is started.
     """
-    check_warn_only(config.gate)
-    check_folders(config.sources)
     build = Build(config, Store(config.workspace))
+    _check(build)
     if any(step.state != "reused" for step in look(STEPS, build)):
         Lease(build.store.folder, "workspace").refuse_if_held()
         return None
@@ -58,11 +57,24 @@ def finished_build(config: Config) -> Outcome | None:
     return Outcome(release, False, reports)
 
 
-def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
-    """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
+def _check(build: Build) -> None:
+    """What can be seen to be wrong before anything is started."""
+    config = build.config
     check_warn_only(config.gate)
     check_folders(config.sources)
+    drawn = any(source.synthetic for source in config.sources)
+    if build.parent.synthetic is not None and build.parent.synthetic != drawn:
+        theirs, ours = ("drawn", "real") if build.parent.synthetic else ("real", "drawn")
+        raise StoreError(
+            f"{config.releases} holds releases of {theirs} images and this build is of {ours} ones: publish it "
+            "elsewhere with --releases, so that neither becomes a version of the other"
+        )
+
+
+def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
+    """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
     store = Store(config.workspace)
+    _check(Build(config, store))
     with Lease(store.folder, "workspace"):
         store.sweep()
         build = Build(config, store)

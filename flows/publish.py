@@ -109,6 +109,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, 
     def by(frame: pl.DataFrame, column: str) -> dict[str, int]:
         return dict(frame.group_by(column).len().sort(column).iter_rows())
 
+    found = build.outputs["deduplicate"].stats
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
     return {
         "rows": rows.height,
@@ -120,6 +121,10 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, 
         "by_diagnosis": by(rows, "taxonomy_id"),
         "held_out": by(queue, "split"),
         "not_redistributable": refused,
+        "duplicates": {
+            name: found[name]
+            for name in ("clusters", "largest_cluster", "largest_diameter", "cut_components", "label_conflicts")
+        },
     }
 
 
@@ -152,7 +157,15 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
 
     with build.store.scratch() as scratch:
         return publish(
-            folder, scratch, content, build.config.release.rows_per_file, render_card, texts, payloads, progress
+            folder,
+            scratch,
+            content,
+            build.parent.digest,
+            build.config.release.rows_per_file,
+            render_card,
+            texts,
+            payloads,
+            progress,
         )
 
 

@@ -82,6 +82,7 @@ def step_counts(report: StepReport, store: Store) -> dict[str, object]:
         "rows_made": report.made,
         "rows_reused": report.reused,
         "kept": dict(report.output.stats.get("kept", {})),
+        "found": {name: value for name, value in report.output.stats.items() if name not in ("kept", "report")},
         "rejected": {f"{kind}/{rule}": n for (kind, rule), n in sorted(rules.items())},
     }
 

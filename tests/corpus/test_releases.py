@@ -89,7 +89,10 @@ class Calls:
 def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: Any = texts) -> tuple[Release, bool]:
     scratch = folder.parent / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    return publish(Folder(folder), scratch, what, rows_per_file, render_card, fetch, payloads, lambda done, total: None)
+    parent = read_parent(Folder(folder)).digest
+    return publish(
+        Folder(folder), scratch, what, parent, rows_per_file, render_card, fetch, payloads, lambda done, total: None
+    )
 
 
 IDS = [f"s:{n:04d}" for n in range(40)]
@@ -111,6 +114,16 @@ def test_versions_identity_and_latest(tmp_path: Path) -> None:
     assert (folder / "LATEST").read_text() == f"dermcot-0.2.0 sha256:{second.digest}\n"
     manifest = (folder / "dermcot-0.2.0/manifest.json").read_bytes()
     assert hashlib.sha256(manifest).hexdigest() == second.digest
+
+
+def test_content_made_without_the_latest_release_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "releases"
+    release(folder, content(IDS))
+    (tmp_path / "scratch").mkdir(exist_ok=True)
+    late = (Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, texts, payloads)
+    with pytest.raises(StoreError, match=r"published dermcot-0\.1\.0 in .* meanwhile"):
+        publish(*late, lambda done, total: None)
+    assert [r.name for r in published_releases(Folder(folder))] == ["dermcot-0.1.0"]
 
 
 def test_the_manifest_tells_the_truth_about_every_file(tmp_path: Path) -> None:

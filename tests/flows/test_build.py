@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from flows.plan import Build, look
 from flows.steps import STEPS
 from schemas.config import Config
 from schemas.config_file import load_config
-from schemas.errors import GateError
+from schemas.errors import GateError, StoreError
 from tests.conftest import Quiet, write_config
 
 SOURCE_NAMES = {"ham10000": "ham10000", "pad_ufes_20": "pad", "fitzpatrick17k": "fitzpatrick17k"}
@@ -259,3 +261,61 @@ def test_a_blocked_gate_leaves_no_release_and_says_what_to_do(
             build(config)
     assert not list(Path(config.releases).glob("dermcot-*")) if Path(config.releases).exists() else True
     assert finished_build(config) is None
+
+
+def test_a_release_loads_in_a_plain_environment_from_another_folder(
+    finished: tuple[Config, Outcome, Path], trainer_python: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import json, sys\n"
+        "from datasets import load_dataset\n"
+        "for name in (None, 'nc'):\n"
+        "    data = load_dataset(sys.argv[1], name, split='train', cache_dir=sys.argv[2])\n"
+        "    row = data[0]\n"
+        "    print(json.dumps([len(data), row['images'][0].size, row['images'][0].mode, row['text'][:10],\n"
+        "        row['tagged_text'][:7], row['safety'], row['licence_class'], row['context'], row['synthetic']]))\n"
+        "try:\n"
+        "    import schemas\n"
+        "except ModuleNotFoundError:\n"
+        "    print('none of our code')\n"
+    )
+    config, outcome, _ = finished
+    done = subprocess.run(
+        [trainer_python, "-c", code, outcome.path(config), str(tmp_path / "cache")], cwd=tmp_path, text=True,
+        capture_output=True, env={"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *rows, last = done.stdout.splitlines()
+    assert last == "none of our code"
+    counts = outcome.release.manifest["counts"]["by_licence_class"]
+    for line, licence_class in zip(rows, ("open", "nc"), strict=True):
+        n, size, mode, text, tagged, safety, loaded_class, context, synthetic = json.loads(line)
+        assert (n, loaded_class, synthetic) == (counts[licence_class], licence_class, True)
+        assert min(size) >= 200
+        assert mode == "RGB"
+        assert text == "## Context"
+        assert tagged == "<think>"
+        assert 0 <= safety <= 5
+        assert context
+
+
+def test_drawn_and_real_images_never_share_a_history(copied: Path) -> None:
+    real = ["sources.0.synthetic=false", "sources.1.synthetic=false", "sources.2.synthetic=false"]
+    config = load_config(copied / "config.yaml", real)
+    with pytest.raises(StoreError, match="holds releases of drawn images and this build is of real ones"):
+        build(config)
+
+
+def test_workspace_and_releases_on_object_storage_give_the_same_bytes(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path, tmp_path: Path, s3_bucket: str
+) -> None:
+    from corpus.filesystem import Folder
+
+    file = write_config(
+        tmp_path / "c.yaml", drawn_sample, workspace=f"{s3_bucket}/workspace", releases=f"{s3_bucket}/releases"
+    )
+    outcome = build(load_config(file))
+    remote = Folder(f"{s3_bucket}/releases/{outcome.release.name}")
+    expected = tree(release_folder(finished[1], finished[0]))
+    assert {name: remote.read(name) for name in expected} == expected
+    assert finished_build(load_config(file)) is not None
