@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import polars as pl
@@ -87,23 +88,23 @@ def select(
     """
     scores = pl.col("overall") if settings.aggregate == "mean" else pl.min_horizontal(DIMENSIONS)
     scored = (
-        candidates.join(evaluations.with_columns(scores.alias("aggregate")), on="narrative_id")
+        candidates.join(evaluations.select("narrative_id", *DIMENSIONS, scores.alias("aggregate")), on="narrative_id")
         .join(cases.select("case_id", "split", "licence_class"), on="case_id")
         .sort(["case_id", "aggregate", "candidate"], descending=[False, True, False])
     )
     tones = {case: tone_group(seen) for case, seen in cases.select("case_id", "tone_observations").iter_rows()}
     rejected: list[dict[str, str | None]] = []
     chosen: list[dict[str, Any]] = []
-    for (case_id,), group in scored.partition_by("case_id", as_dict=True, maintain_order=True).items():
-        rows = group.to_dicts()
+    for case_id, group in groupby(scored.iter_rows(named=True), key=lambda row: row["case_id"]):
+        rows = list(group)
         best, why = _best(rows, settings)
         rejected += why
         if best is None:
-            rejected.append(rejection("case", str(case_id), "select", "no_acceptable_narrative", value=len(rows)))
+            rejected.append(rejection("case", case_id, "select", "no_acceptable_narrative", value=len(rows)))
         elif best["licence_class"] == "no-redistribution":
-            rejected.append(rejection("case", str(case_id), "select", "no_redistribution", value=best["split"]))
+            rejected.append(rejection("case", case_id, "select", "no_redistribution", value=best["split"]))
         else:
-            chosen.append({name: best[name] for name in SELECTED if name in best} | {"tone_group": tones[str(case_id)]})
+            chosen.append({name: best[name] for name in SELECTED if name in best} | {"tone_group": tones[case_id]})
     proposed = set(candidates["case_id"]) & set(cases["case_id"])
     for case_id in sorted(proposed - set(scored["case_id"])):
         rejected.append(rejection("case", case_id, "select", "no_acceptable_narrative", value=0))

@@ -17,7 +17,7 @@ from corpus.lease import Lease
 from corpus.releases import Release
 from corpus.store import StepOutput, Store
 from flows.execute import Reporter, Runner, StepReport, execute
-from flows.plan import Build, look
+from flows.plan import Build, find_output
 from flows.publish import find_release, publish_release, remember_release
 from flows.report import step_counts
 from flows.steps import STEPS
@@ -46,10 +46,14 @@ def finished_build(config: Config) -> Outcome | None:
     """
     build = Build(config, Store(config.workspace))
     _check(build)
-    if any(step.state != "reused" for step in look(STEPS, build)):
-        Lease(build.store.folder, "workspace").refuse_if_held()
-        return None
-    release = find_release(build)
+    release = None
+    for step in STEPS:
+        output = find_output(step, build)
+        if output is None:
+            break
+        build.outputs[step.name] = output
+    else:
+        release = find_release(build)
     if release is None:
         Lease(build.store.folder, "workspace").refuse_if_held()
         return None

@@ -69,22 +69,18 @@ def run(
             return
         screen.show("starting the embedded Prefect server")
     from flows.embedded_server import prefect_server
+    from flows.gating import gate_process
 
-    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready:
+    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready, gate_process():
+        import datasets  # noqa: F401  (while the server starts; publishing needs it)
+
         from flows.pipeline import curate
 
-        _import_what_gates_and_release_need()
         wait_until_ready()
         outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
     print(outcome["path"])
-
-
-def _import_what_gates_and_release_need() -> None:
-    """Spend the server's start-up seconds on the slow imports that a build with anything to do ends up paying for."""
-    import datasets  # noqa: F401
-    import great_expectations  # noqa: F401
 
 
 def _prefect_home(workspace: str) -> Path:

@@ -8,14 +8,11 @@ the workspace, sends nothing anywhere, and is only stopped once it has recorded 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,11 +20,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from corpus.child_process import die_with
 from schemas.errors import StoreError, UserError
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 20.0
-_PR_SET_PDEATHSIG = 1
 _LEAST_FREE = 1_000_000  # bytes; its database takes a few times as many
 
 _SETTINGS = {
@@ -132,18 +129,10 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) 
 
 
 def _serve(port: int, parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    die_with(parent)
     import uvicorn
 
     uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="warning")
-
-
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":

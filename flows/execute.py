@@ -17,7 +17,7 @@ import polars as pl
 from corpus.digests import row_digests
 from corpus.store import StepOutput, Store
 from flows.gating import raise_if_gate_blocked
-from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, missing_items, step_key
+from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, find_output, missing_items, step_key
 from schemas.config import Config
 from schemas.tables import STAGE_REJECTIONS, empty_frame
 
@@ -105,8 +105,7 @@ def execute(steps: tuple[Step, ...], build: Build, runner: Runner, reporter: Rep
         start = time.monotonic()
         key = step_key(step, build)
         assert key is not None, f"step {step.name} stands before what it reads"
-        find = build.store.find_step if isinstance(step, TableStep) else build.store.find_rows
-        output = find(step.name, key)
+        output = find_output(step, build)
         made = reused = 0
         state = "reused"
         if output is None:

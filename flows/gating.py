@@ -1,28 +1,61 @@
 """Gates as steps: the tables each gate looks at, made from finished steps.
 
 A gate's report is its output, so an unchanged build does not pay for it twice; a blocked gate is raised again every
-time, and before anything is published. Texts are reduced to what the rules ask of them part by part: a gate's memory
-must not grow with the length of the narratives.
+time, and before anything is published. Texts themselves are never read here: what the rules ask of them was kept beside
+them when they were standardised.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import Any
 
 import polars as pl
 
+from corpus.child_process import die_with
 from flows.plan import Build, Tables
-from quality.expectations import Gate
+from quality.expectations import COLUMNS, Gate
 from quality.gates import GateReport, leakage_table, raise_if_blocked, run_gate, threshold_table
 from schemas.stage import rejections_frame
-from schemas.tables import DIMENSIONS, EVALUATIONS, INSPECTIONS, NARRATIVES, polars_schema
+from schemas.tables import DIMENSIONS, EVALUATIONS, INSPECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
 
 _HASHES = ("phash_whole", "phash_centre")
 
 
+_process: ProcessPoolExecutor | None = None
+
+
+@contextmanager
+def gate_process() -> Iterator[None]:
+    """Run the gates of the block in a process of their own.
+
+    Great Expectations takes seconds and a quarter of a gigabyte to import; a second process does that while this one
+    works, and gives the memory back. Without the block, gates run here.
+    """
+    global _process
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)) as pool:
+        _process = pool
+        pool.submit(_import_great_expectations)
+        try:
+            yield
+        finally:
+            _process = None
+
+
+def _import_great_expectations() -> None:
+    import great_expectations  # noqa: F401
+
+
 def _report(gate: Gate, tables: Tables, build: Build) -> tuple[Tables, dict[str, Any]]:
-    report = run_gate(gate, tables, build.config.gate)
+    if _process is None:
+        report = run_gate(gate, tables, build.config.gate)
+    else:
+        report = _process.submit(run_gate, gate, dict(tables), build.config.gate).result()
     results = report.to_dict()["results"]
     failed = sum(not result["success"] for result in results)
     stats = {"kept": {"rules passed": len(results) - failed}, "passed": report.passed, "report": report.to_dict()}
@@ -56,20 +89,9 @@ def gate_ingest(build: Build) -> tuple[Tables, dict[str, Any]]:
 
 def gate_narratives(build: Build) -> tuple[Tables, dict[str, Any]]:
     """Standardised narratives and their scores: parsed, known, complete, in range?"""
-    texts = ["text", "tagged_text", "completion"]
-    names = [name for name in polars_schema(NARRATIVES).names() if name not in texts]
-    concluded = pl.col("narrative_json").str.json_path_match("$.conclusion.taxonomy_id").alias("concluded_node")
-    frames = []
-    for frame in build.store.row_parts("standardise", build.table("standardise", "selection"), [*names, "text"]):
-        frames.append(
-            frame.select(
-                *(name for name in names if name not in ("narrative_json", "context_used")),
-                concluded,
-                pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length"),
-            )
-        )
+    narratives = build.rows("standardise", list(COLUMNS["narratives"]["narratives"]))
     evaluations = build.rows("evaluate", [n for n in polars_schema(EVALUATIONS).names() if n != "critique"])
-    return _report("narratives", {"narratives": pl.concat(frames), "evaluations": evaluations}, build)
+    return _report("narratives", {"narratives": narratives, "evaluations": evaluations}, build)
 
 
 def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
@@ -82,17 +104,9 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     digests = {"image_digest": pl.col("image_digests"), "pixel_digest": pl.col("pixel_digests")}
     evaluations = build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"])
     published = chosen.filter(pl.col("split").is_in(["train", "certified"]))
-    lengths = []
-    for frame in build.store.row_parts(
-        "standardise", build.table("standardise", "selection"), ["narrative_id", "image_grounded", "text"]
-    ):
-        lengths.append(
-            frame.select(
-                "narrative_id", "image_grounded", pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length")
-            )
-        )
+    told = build.rows("standardise", ["narrative_id", "image_grounded", "text_length"])
     rows = (
-        published.join(evaluations, on="narrative_id").join(pl.concat(lengths), on="narrative_id")
+        published.join(evaluations, on="narrative_id").join(told, on="narrative_id")
         .with_columns(
             pl.col("node_id").alias("taxonomy_id"),
             pl.col("node_id").replace_strict(malignancy, return_dtype=pl.String).alias("malignancy"),
@@ -118,7 +132,5 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
         "thresholds": threshold_table(rows, build.config.select),
         "counts": counts,
     }
-    from quality.expectations import COLUMNS
-
     tables["rows"] = tables["rows"].select(COLUMNS["release"]["rows"])
     return _report("release", tables, build)

@@ -9,14 +9,14 @@ import polars as pl
 
 from annotators import rubric, textbook
 from annotators.standardise import standardise
-from corpus.digests import row_keys
+from corpus.digests import row_digests, row_keys
 from corpus.selection import select
 from corpus.store import Store
 from flows.plan import Build, Collected, ShardResult
 from schemas.cards import cards_digest, load_cards
 from schemas.config import Config
 from schemas.stage import rejections_frame
-from schemas.tables import EVALUATIONS, NARRATIVES, polars_schema
+from schemas.tables import DIMENSIONS, NARRATIVES, polars_schema
 from schemas.taxonomy import load_taxonomy
 
 _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
@@ -70,11 +70,16 @@ def _by_narrative(kept: pl.DataFrame, rejected: pl.DataFrame, items: pl.DataFram
     return ShardResult(kept.join(keys, on="narrative_id"), failed)
 
 
+#: What gates ask of a text, kept beside it so that they need not read it.
+_CONCLUDED = pl.col("narrative_json").str.json_path_match("$.conclusion.taxonomy_id").alias("concluded_node")
+_LENGTH = pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length")
+
+
 def run_standardise(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Parse and check a shard of candidates."""
     cases = items.select(_CASE_FOR_CHECKS).unique()
     result = standardise(_narratives_of(store, "propose", items), cases, load_taxonomy())
-    return _by_narrative(result.kept, result.rejected, items)
+    return _by_narrative(result.kept.with_columns(_CONCLUDED, _LENGTH), result.rejected, items)
 
 
 _CASE_FOR_RUBRIC = [
@@ -106,8 +111,10 @@ def evaluate_items(build: Build) -> pl.DataFrame:
     """Standardised narratives, keyed by their text and their case's facts."""
     parsed = build.table("standardise", "selection").rename({"row_key": "from_key", "part": "from_part"})
     cases = build.table("split", "cases", ["case_id", *_CASE_FOR_RUBRIC])
+    facts = row_digests(cases.select(name for name in _CASE_FOR_RUBRIC if name not in _NAMES_ONLY))
+    cases = cases.with_columns(facts.alias("case_digest"))
     items = parsed.join(cases, on="case_id").sort("case_id", "narrative_id")
-    content = items.select("row_digest", *(name for name in _CASE_FOR_RUBRIC if name not in _NAMES_ONLY))
+    content = items.select("row_digest", "case_digest")
     return items.with_columns(row_keys(content, "evaluate", 1, evaluate_settings(build.config)))
 
 
@@ -125,7 +132,7 @@ def run_select(build: Build) -> Collected:
     result = select(
         build.table("split", "cases"),
         candidates,
-        build.rows("evaluate", list(polars_schema(EVALUATIONS))),
+        build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"]),
         build.config.select,
         build.parent.case_ids,
     )

@@ -34,7 +34,7 @@ ROW_SCHEMAS: Mapping[str, pl.Schema] = {
     "fingerprint": FINGERPRINTS,
     "inspect": polars_schema(INSPECTIONS),
     "propose": polars_schema(NARRATIVES),
-    "standardise": polars_schema(NARRATIVES),
+    "standardise": pl.Schema({**polars_schema(NARRATIVES), "concluded_node": pl.String(), "text_length": pl.Int64()}),
     "evaluate": polars_schema(EVALUATIONS),
 }
 
@@ -124,6 +124,15 @@ def content_digest(output: StepOutput) -> str:
     return digest_of([(name, output.digest(name)) for name in sorted(output.tables) if not name.startswith("_")])
 
 
+def find_output(step: Step, build: Build) -> StepOutput | None:
+    """The output that a step would be given back now, or None when it has to run or cannot be told yet."""
+    key = step_key(step, build)
+    if key is None:
+        return None
+    find = build.store.find_step if isinstance(step, TableStep) else build.store.find_rows
+    return find(step.name, key)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a dry run says of one step: ``state`` is reused | runs | waits."""
@@ -147,8 +156,7 @@ def look(steps: tuple[Step, ...], build: Build) -> list[Look]:
             detail = "its input is not made yet" + (f"; {stored:,} rows in store" if stored else "")
             found.append(Look(step.name, "waits", detail))
             continue
-        find = build.store.find_step if isinstance(step, TableStep) else build.store.find_rows
-        output = find(step.name, key)
+        output = find_output(step, build)
         if output is not None:
             build.outputs[step.name] = output
             found.append(Look(step.name, "reused", ""))

@@ -107,6 +107,10 @@ class KnowledgeCard(_CardPart):
         return self
 
 
+#: libyaml's parser where PyYAML has it: the cards are read at every start.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 @cache
 def load_cards() -> Mapping[str, KnowledgeCard]:
     """The cards that ship with this package by node id, sorted; read once per process."""
@@ -122,7 +126,7 @@ def read_cards(folder: Traversable) -> Mapping[str, KnowledgeCard]:
 
 def _read_card(file: Traversable) -> KnowledgeCard:
     try:
-        card = KnowledgeCard.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        card = KnowledgeCard.model_validate(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER))
     except yaml.YAMLError as error:
         raise ConfigError(f"Knowledge card {file.name} is not YAML: {' '.join(str(error).split())}.") from error
     except ValidationError as error:

@@ -189,14 +189,19 @@ def read_taxonomy(folder: Traversable) -> Taxonomy:
     )
 
 
-class _TextLoader(yaml.BaseLoader):
+#: libyaml's parser where PyYAML has it: the data files are read at every start.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _TextLoader(_Loader):  # type: ignore[misc]
     """Every scalar is text (``no`` and ``null`` may be labels); a key given twice is an error, not a lost line."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _read_yaml(file: Traversable) -> Any:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from corpus.child_process import die_with
 from corpus.sample import layouts
 from corpus.sample.encoding import encode
 from corpus.sample.layouts import F17K, FOLDER, HAM, PAD
@@ -220,7 +222,7 @@ def _run(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> It
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=die_with, initargs=(os.getpid(),)) as pool:
         yield from pool.map(work, jobs, chunksize=max(1, min(32, len(jobs) // (4 * workers))))
 
 

@@ -61,14 +61,14 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-def prefect_servers(workspace: Path) -> list[int]:
-    """Processes of embedded servers that keep their home in this workspace."""
+def children_left(folder: Path, servers_only: bool = False) -> list[int]:
+    """Processes that a run below this folder started: its server, its gates' process, their helpers."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         try:
-            if "flows.embedded_server" in (process.info["cmdline"] or []):
-                home = process.environ().get("PREFECT_HOME", "")
-                found += [process.pid] if home.startswith(str(workspace)) else []
+            is_server = "flows.embedded_server" in (process.info["cmdline"] or [])
+            home = process.environ().get("PREFECT_HOME", "")
+            found += [process.pid] if home.startswith(str(folder)) and (is_server or not servers_only) else []
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
@@ -118,7 +118,7 @@ def kill_the_command(sample: Path, tmp_path: Path, kills: int) -> None:
     path, _ = finish(COMMAND, config)
     assert tree(path) == tree(expected)
     deadline = time.monotonic() + 10
-    while (left := prefect_servers(tmp_path)) and time.monotonic() < deadline:
+    while (left := children_left(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
 
@@ -137,7 +137,7 @@ def test_an_embedded_server_dies_with_its_run(drawn_sample: Path, tmp_path: Path
     process = start(COMMAND, write_config(tmp_path / "config.yaml", drawn_sample))
     try:
         deadline = time.monotonic() + 120
-        while not prefect_servers(tmp_path):
+        while not children_left(tmp_path, servers_only=True):
             assert process.poll() is None
             assert time.monotonic() < deadline, "no server was started"
             time.sleep(0.1)
@@ -145,6 +145,26 @@ def test_an_embedded_server_dies_with_its_run(drawn_sample: Path, tmp_path: Path
         process.kill()
         process.communicate()
     deadline = time.monotonic() + 10
-    while prefect_servers(tmp_path):
-        assert time.monotonic() < deadline, "the server outlived its run"
+    while children_left(tmp_path):
+        assert time.monotonic() < deadline, "the server, or the gates' process, outlived its run"
         time.sleep(0.1)
+
+
+def test_killed_while_drawing_no_worker_is_left_and_the_next_try_draws_whole(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows", "sample", str(tmp_path / "sample"), "--images", "60"]
+    marked = {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path)}  # a mark by which its workers are known
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=marked, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "sample").rglob("*.jpg")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "nothing was drawn"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while children_left(tmp_path):
+        assert time.monotonic() < deadline, "a drawing process outlived the command"
+        time.sleep(0.1)
+    assert not (tmp_path / "sample/sample.json").exists()
+    subprocess.run(command, cwd=REPOSITORY, env=marked, check=True, capture_output=True)
+    assert (tmp_path / "sample/sample.json").is_file()
