@@ -172,12 +172,9 @@ class Store:
             path = self.folder.path(f"rows/{step}/{name}.parquet")
             names = None if columns is None else ["row_key", *columns]
             try:
-                table = pq.read_table(
-                    path,
-                    filesystem=None if self.folder.is_local else self.folder.fs,
-                    columns=names,
-                    page_checksum_verification=True,
-                )
+                filesystem = None if self.folder.is_local else self.folder.fs
+                with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as part:
+                    table = part.read(columns=names)
             except (OSError, pa.ArrowInvalid) as error:
                 raise StoreError(
                     f"{path} is damaged or cannot be read: delete {path} and run again, which makes it anew"

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_build [--cases 13000] [--folder DIR] [--once]
 
-Everything runs as a user runs it: the ``dermcot`` command in a process of its own, its memory (with the embedded
-server's apart) sampled from outside. Limits: twice the cases take at most 1.2 times the memory; 1 % added takes at most
+Everything runs as a user runs it: the ``dermcot`` command in a process of its own, its memory (with that of the
+server and of the gates' process apart) sampled from outside. Limits: twice the cases take at most 1.2 times the memory; 1 % added takes at most
 5 % of the full time. Peer: the same program at the other size, in the same call.
 """
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: wall seconds, peak resident bytes of the program and of its server, and its run.json."""
+    """One run: wall seconds, peak resident bytes of the program and of its children, and its run.json."""
 
     seconds: float
     program: int
@@ -81,7 +81,7 @@ def run(config: Path) -> Measured:
 def show(title: str, measured: Measured) -> None:
     print(
         f"\n{title}: {measured.seconds:.1f} s wall, program {measured.program / 2**20:,.0f} MiB, "
-        f"server {measured.server / 2**20:,.0f} MiB at peak"
+        f"server and gates {measured.server / 2**20:,.0f} MiB at peak"
     )
     spent = 0.0
     for step in measured.record["steps"]:
