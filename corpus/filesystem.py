@@ -119,6 +119,24 @@ class Folder:
                 os.replace(staged, target)
                 local.unlink()
 
+    def link_or_copy(self, source: str, target: str) -> None:
+        """Make ``target`` the same file as ``source``, neither ever to be written in place; FileNotFoundError for none.
+
+        A hard link where the file system has them, else a copy.
+        """
+        origin, goal = self.path(source), self.path(target)
+        if not self.is_local:
+            self.fs.cp_file(origin, goal)
+            return
+        with sentence_when_full(goal):
+            os.makedirs(os.path.dirname(goal), exist_ok=True)
+            try:
+                os.link(origin, goal)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                shutil.copyfile(origin, goal)
+
     def delete(self, relative: str) -> None:
         """Remove a file or a folder with all it holds; no error when it is not there."""
         self.fs.invalidate_cache()

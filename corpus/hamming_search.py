@@ -31,7 +31,8 @@ MATCHES_HELD = 12_000_000
 
 _QUERIES = 1 << 16  # probed at once: temporaries stay in the cache
 _CANDIDATES = 1 << 20  # compared at once, however full one bucket is
-_TILE = (32, 2048)  # queries and rows compared at once when all are
+_TILE = 1 << 16  # comparisons made at once when all are, of at most _TILE_ROWS rows
+_TILE_ROWS = 2048
 _MERGING = threading.Lock()  # a merge may take half a gigabyte, so threads take turns
 
 
@@ -221,12 +222,12 @@ def _probe(problem: Problem, mask: Sequence[int], factors: Words) -> Found:
     return found
 
 
-def _compare_all(problem: Problem, first: int) -> Found:
+def _compare_all(problem: Problem, first: int, last: int) -> Found:
     """All matches of a block of queries, by comparing with every row: two or three words rule out nearly all pairs."""
     found = problem.found()
-    queries = problem.queries[:, first : first + _TILE[0], None]
-    for at in range(0, problem.rows.shape[1], _TILE[1]):
-        rows = problem.rows[:, None, at : at + _TILE[1]]
+    queries = problem.queries[:, first:last, None]
+    for at in range(0, problem.rows.shape[1], _TILE_ROWS):
+        rows = problem.rows[:, None, at : at + _TILE_ROWS]
         partial_distance = np.bitwise_count(queries[0] ^ rows[0])
         for word in (1,) if problem.limit <= 40 else (1, 2):
             partial_distance += np.bitwise_count(queries[word] ^ rows[word])
@@ -241,7 +242,9 @@ def _search(problem: Problem, plan: Plan, seed: int, threads: int) -> Found:
     """All matches; tables (or blocks) run on ``threads`` threads and are folded in their order, so nothing varies."""
     work: Iterable[Callable[[], Found]]
     if plan == EXHAUSTIVE:
-        work = [partial(_compare_all, problem, first) for first in range(0, problem.queries.shape[1], _TILE[0])]
+        block = _TILE // min(problem.rows.shape[1], _TILE_ROWS)
+        starts = range(0, problem.queries.shape[1], block)
+        work = [partial(_compare_all, problem, first, first + block) for first in starts]
     else:
         draw = np.random.default_rng(seed + 1)
         factors = draw.integers(1 << 64, size=(plan.tables, 4), dtype=np.uint64) | np.uint64(1)

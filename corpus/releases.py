@@ -3,7 +3,7 @@
 Nothing below a release depends on clock, host, path or run. Data files come first, the manifest last and exclusively;
 a directory without manifest is no release and is written anew. Identical content returns the version that already
 exists; otherwise the next version is taken, under a lease on the releases folder. Files whose rows did not change are
-copied from an earlier release instead of encoded again.
+taken over from an earlier release, by a hard link where the file system has them, instead of encoded again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,23 +198,28 @@ def _write_data(
     rows = content.rows.sort("split", "licence_class", "case_id")
     groups = rows.partition_by("split", "licence_class", as_dict=True, maintain_order=True)
     groups.setdefault(("train", "open"), rows.clear())  # the default configuration exists even when it is empty
-    done, indexes = 0, []
+    planned = []
     for (split, licence_class), group in sorted(groups.items()):
         ranges = cut_files(group["case_id"].to_list(), rows_per_file) or [(0, 0)]
         for number, (start, end) in enumerate(ranges):
             part = group.slice(start, end - start)
-            path = f"data/{split}/{licence_class}-{number:05d}.parquet"
-            digest = _rows_digest(part)
-            if digest in known and _copy(folder, known[digest], f"{name}/{path}"):
-                files[path] = dict(known[digest][2])
-            else:
-                local = scratch / "rows.parquet"
-                write_rows(local, part.select(SCALARS), texts, payloads)
-                folder.place(local, f"{name}/{path}")
-                files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
-            indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
-            done += part.height
-            progress(done, rows.height)
+            planned.append((f"data/{split}/{licence_class}-{number:05d}.parquet", part, _rows_digest(part)))
+    again = [(known[digest], f"{name}/{path}") for path, _, digest in planned if digest in known]
+    with ThreadPoolExecutor() as pool:
+        taken = pool.map(lambda file: _take_over(folder, *file), again)
+        whole = {target for (_, target), good in zip(again, taken, strict=True) if good}
+    done, indexes = 0, []
+    for path, part, digest in planned:
+        if f"{name}/{path}" in whole:
+            files[path] = dict(known[digest][2])
+        else:
+            local = scratch / "rows.parquet"
+            write_rows(local, part.select(SCALARS), texts, payloads)
+            folder.place(local, f"{name}/{path}")
+            files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
+        indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
+        done += part.height
+        progress(done, rows.height)
     return pl.concat(indexes).sort("split", "case_id")
 
 
@@ -225,18 +230,16 @@ def _rows_digest(rows: pl.DataFrame) -> str:
     return digest_of("rows", FORMAT, ROW_GROUP, pyarrow.__version__, lines)
 
 
-def _copy(folder: Folder, known: tuple[str, str, dict[str, Any]], target: str) -> bool:
-    """Copy a file of an earlier release; False when it is not what its manifest says, so that it is made anew."""
+def _take_over(folder: Folder, known: tuple[str, str, dict[str, Any]], target: str) -> bool:
+    """Take a file over from an earlier release: linked, since neither is ever written to, or copied where that fails.
+
+    False when the file is not what its manifest says, so that it is made anew.
+    """
     release, path, entry = known
-    source = folder.path(f"{release}/{path}")
-    if folder.is_local:
-        Path(folder.path(target)).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source, folder.path(target))
-        except FileNotFoundError:
-            return False
-    else:
-        folder.fs.cp_file(source, folder.path(target))
+    try:
+        folder.link_or_copy(f"{release}/{path}", target)
+    except FileNotFoundError:
+        return False
     return bool(_described(folder, target, entry["rows"])["sha256"] == entry["sha256"])
 
 

@@ -43,14 +43,14 @@ def assign_splits(
     rows: list[tuple[str, str, str]] = []
     entries: list[tuple[str, str, str, str, list[str]]] = []
     rejected: dict[str, dict[str, str | None]] = {}
-    clean = groups.filter("clean").sort("image_id")
-    for (key,), group in clean.partition_by("group_key", as_dict=True, maintain_order=True).items():
-        members = group["image_id"].to_list()
+    for key, members in (
+        groups.filter("clean").sort("image_id").group_by("group_key", maintain_order=True).agg("image_id").iter_rows()
+    ):
         seen = {image: known[image] for image in members if image in known}
         splits = {split for _, split in seen.values()}
-        split = next((name for name in PRECEDENCE if name in splits), None) or new_split(str(key), settings)
+        split = next((name for name in PRECEDENCE if name in splits), None) or new_split(key, settings)
         holders = {group_id for group_id, name in seen.values() if name == split}
-        group_id = min(holders, key=lambda name: first[name]) if holders else str(key)
+        group_id = min(holders, key=lambda name: first[name]) if holders else key
         fresh = [image for image in members if image not in seen]
         if fresh:
             reason = "grew" if seen else "new"

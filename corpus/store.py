@@ -22,6 +22,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.digests import canonical_json, digest_bytes, digest_of, table_digest
@@ -92,9 +93,10 @@ class Store:
             self.folder.write(f"{base}/{name}.parquet", data)
             entries[name] = {
                 "rows": frame.height,
+                "columns": frame.columns,
                 "bytes": len(data),
                 "sha256": digest_bytes(data),
-                "digest": table_digest(frame.drop(*(c for c in NOT_CONTENT if c in frame.columns))),
+                "digest": table_digest(_content(frame)),
             }
         self.folder.put_if_absent(f"{base}/manifest.json", canonical_json({"tables": entries, "stats": dict(stats)}))
         return StepOutput(step, key, entries, stats)
@@ -163,32 +165,33 @@ class Store:
         self.folder.delete(f"steps/{step}/{key}/manifest.json")
         return None
 
-    def row_parts(self, step: str, selection: pl.DataFrame, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Rows of ``selection`` (columns ``row_key``, ``part``), one part at a time, in part and file order.
-
-        Only parts that hold a wanted row are opened. ``columns`` excludes ``row_key``, which always comes.
-        """
-        for name, wanted in sorted(_by_part(selection).items()):
-            path = self.folder.path(f"rows/{step}/{name}.parquet")
-            names = None if columns is None else ["row_key", *columns]
-            try:
-                filesystem = None if self.folder.is_local else self.folder.fs
-                with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as part:
-                    table = part.read(columns=names)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(
-                    f"{path} is damaged or cannot be read: delete {path} and run again, which makes it anew"
-                ) from error
-            frame = pl.from_arrow(table)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame.join(wanted, on="row_key", how="semi", maintain_order="left")
-
     def read_rows(self, step: str, selection: pl.DataFrame, columns: list[str] | None = None) -> pl.DataFrame:
-        """Rows of ``selection`` as one frame; see :meth:`row_parts`. Row keys that were rejected have no row."""
-        frames = list(self.row_parts(step, selection, columns))
-        return (
-            pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(["row_key", *(columns or [])], pl.Null))
-        )
+        """Rows of ``selection`` (columns ``row_key``, ``part``) as one frame, in part and file order.
+
+        Only parts that hold a wanted row are opened. ``columns`` excludes ``row_key``, which always comes. Rejected
+        row keys have no row.
+        """
+        names = None if columns is None else ["row_key", *columns]
+        tables = []
+        for part, keys in selection.group_by("part").agg("row_key").sort("part").iter_rows():
+            table = self._read_part(f"rows/{step}/{part}.parquet", names)
+            tables.append(table.filter(pc.is_in(table["row_key"], pa.array(keys, table.schema.field("row_key").type))))
+        if not tables:
+            return pl.DataFrame(schema=dict.fromkeys(["row_key", *(columns or [])], pl.Null))
+        frame = pl.from_arrow(pa.concat_tables(tables))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _read_part(self, relative: str, names: list[str] | None) -> pa.Table:
+        path = self.folder.path(relative)
+        try:
+            filesystem = None if self.folder.is_local else self.folder.fs
+            with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as part:
+                return part.read(columns=names)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(
+                f"{path} is damaged or cannot be read: delete {path} and run again, which makes it anew"
+            ) from error
 
     # -- housekeeping -------------------------------------------------------------------------------------------------
 
@@ -228,9 +231,11 @@ class Store:
         return manifest
 
 
-def _by_part(selection: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    groups = selection.select("part", "row_key").partition_by("part", as_dict=True, include_key=False)
-    return {str(key[0]): frame for key, frame in groups.items()}
+def _content(frame: pl.DataFrame) -> pl.DataFrame:
+    """What counts in a table's digest; a row's own digest stands for the row."""
+    if "row_digest" in frame.columns:
+        return frame.select("row_digest")
+    return frame.drop(*(name for name in NOT_CONTENT if name in frame.columns))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

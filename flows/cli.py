@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 
 from flows.report import Screen, counts_table
+from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
 
@@ -54,33 +55,41 @@ def run(
     if show_config:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return
-    from corpus.store import Store
-    from flows.build import finished_build
-
     if dry_run:
         _print_dry_run(config)
         return
     with Screen() as screen:
-        done = finished_build(config)
-        if done is not None:
-            screen.show(counts_table(done.reports, Store(config.workspace)))
-            screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-            print(done.path(config))
+        if (done := _already_done(config, screen)) is not None:
+            print(done)
             return
         screen.show("starting the embedded Prefect server")
     from flows.embedded_server import prefect_server
-    from flows.gating import gate_process
 
-    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready, gate_process():
+    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready:
         import datasets  # noqa: F401  (while the server starts; publishing needs it)
 
+        from flows.gating import gate_process
         from flows.pipeline import curate
 
         wait_until_ready()
-        outcome = curate(str(config_file), given, workspace, releases, limit)
+        with gate_process():
+            outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
     print(outcome["path"])
+
+
+def _already_done(config: Config, screen: Screen) -> str | None:
+    """The directory of the release when nothing is left to do, which is then said; else None."""
+    from corpus.store import Store
+    from flows.build import finished_build
+
+    done = finished_build(config)
+    if done is None:
+        return None
+    screen.show(counts_table(done.reports, Store(config.workspace)))
+    screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
+    return done.path(config)
 
 
 def _prefect_home(workspace: str) -> Path:
@@ -90,7 +99,7 @@ def _prefect_home(workspace: str) -> Path:
     return Path(workspace) / "prefect"
 
 
-def _print_dry_run(config: Any) -> None:
+def _print_dry_run(config: Config) -> None:
     from rich.table import Table
 
     from corpus.store import Store

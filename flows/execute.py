@@ -132,7 +132,7 @@ def _run_row_step(
 ) -> tuple[StepOutput, int, int]:
     items = step.items(build)
     missing = missing_items(step, items, build.store)
-    size = build.config.execution.rows_per_shard
+    size = build.config.execution.rows_per_shard * step.times
     tasks = [
         ShardTask(step.name, build.config.workspace, build.config, missing.slice(start, size))
         for start in range(0, missing.height, size)
@@ -158,7 +158,7 @@ def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> Step
     if rows.is_empty():
         carried = {name: ROW_SCHEMAS[step.name][name] for name in step.carry}
         rows = pl.DataFrame(schema={"row_key": pl.String, "row_digest": pl.String, **carried})
-    selection = rows.join(chosen, on="row_key").sort([*step.carry, "row_digest"])
+    selection = rows.join(chosen, on="row_key").sort([step.carry[0], "row_digest"])
     tables, stats = step.collect(build, items, rejected)
     stats = {"kept": {step.makes: selection.height}, **stats}
     return build.store.save_step(step.name, key, {"selection": selection, **tables}, stats)

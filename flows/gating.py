@@ -11,17 +11,18 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 import polars as pl
 
 from corpus.child_process import die_with
+from flows.narrative_steps import SCORE_COLUMNS, TOLD_OF_TEXTS
 from flows.plan import Build, Tables
 from quality.expectations import COLUMNS, Gate
 from quality.gates import GateReport, leakage_table, raise_if_blocked, run_gate, threshold_table
 from schemas.stage import rejections_frame
-from schemas.tables import DIMENSIONS, EVALUATIONS, INSPECTIONS, polars_schema
+from schemas.tables import DIMENSIONS, INSPECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
 
 _HASHES = ("phash_whole", "phash_centre")
@@ -40,11 +41,15 @@ def gate_process() -> Iterator[None]:
     global _process
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)) as pool:
         _process = pool
+        others = active_children()
         pool.submit(_import_great_expectations)
         try:
             yield
         finally:
             _process = None
+            for child in active_children():  # it has nothing to finish, and its own farewell would take a second
+                if child not in others:
+                    child.kill()
 
 
 def _import_great_expectations() -> None:
@@ -89,8 +94,8 @@ def gate_ingest(build: Build) -> tuple[Tables, dict[str, Any]]:
 
 def gate_narratives(build: Build) -> tuple[Tables, dict[str, Any]]:
     """Standardised narratives and their scores: parsed, known, complete, in range?"""
-    narratives = build.rows("standardise", list(COLUMNS["narratives"]["narratives"]))
-    evaluations = build.rows("evaluate", [n for n in polars_schema(EVALUATIONS).names() if n != "critique"])
+    narratives = build.rows("standardise", list(TOLD_OF_TEXTS))
+    evaluations = build.rows("evaluate", list(SCORE_COLUMNS))
     return _report("narratives", {"narratives": narratives, "evaluations": evaluations}, build)
 
 

@@ -13,11 +13,16 @@ from corpus.digests import row_digests, row_keys
 from corpus.selection import select
 from corpus.store import Store
 from flows.plan import Build, Collected, ShardResult
+from quality.expectations import COLUMNS
 from schemas.cards import cards_digest, load_cards
 from schemas.config import Config
 from schemas.stage import rejections_frame
-from schemas.tables import DIMENSIONS, NARRATIVES, polars_schema
+from schemas.tables import DIMENSIONS, EVALUATIONS, NARRATIVES, polars_schema
 from schemas.taxonomy import load_taxonomy
+
+#: What of each text and score the gates, selection and release read; the texts themselves stay in their parts.
+TOLD_OF_TEXTS = COLUMNS["narratives"]["narratives"]
+SCORE_COLUMNS = tuple(name for name in polars_schema(EVALUATIONS) if name != "critique")
 
 _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
@@ -109,7 +114,8 @@ def evaluate_settings(config: Config) -> Any:
 
 def evaluate_items(build: Build) -> pl.DataFrame:
     """Standardised narratives, keyed by their text and their case's facts."""
-    parsed = build.table("standardise", "selection").rename({"row_key": "from_key", "part": "from_part"})
+    where = ["row_key", "part", "row_digest", "narrative_id", "case_id"]
+    parsed = build.table("standardise", "selection", where).rename({"row_key": "from_key", "part": "from_part"})
     cases = build.table("split", "cases", ["case_id", *_CASE_FOR_RUBRIC])
     facts = row_digests(cases.select(name for name in _CASE_FOR_RUBRIC if name not in _NAMES_ONLY))
     cases = cases.with_columns(facts.alias("case_digest"))

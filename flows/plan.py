@@ -58,6 +58,8 @@ class Build:
 
     def rows(self, step: str, columns: list[str] | None = None) -> pl.DataFrame:
         """The rows of a finished row step (without their keys); typed also when there are none."""
+        if columns is not None and set(columns) <= set(self.outputs[step].tables["selection"].get("columns", ())):
+            return self.table(step, "selection", columns)  # carried beside the keys, so no part need be opened
         rows = self.store.read_rows(step, self.table(step, "selection"), columns).drop("row_key")
         if rows.is_empty():
             schema = ROW_SCHEMAS[step]
@@ -91,7 +93,7 @@ class ShardResult:
 class RowStep:
     """``items`` lists what is wanted (with ``row_key``), ``work`` makes the rows of a shard of items, ``carry`` are the
     columns kept beside each row's key, ``collect`` turns the rejections of row keys into the step's other tables;
-    ``makes`` is what people call the rows."""
+    ``makes`` is what people call the rows. Small rows go ``times`` as many to a shard."""
 
     name: str
     version: int
@@ -102,6 +104,7 @@ class RowStep:
     carry: tuple[str, ...]
     makes: str
     collect: Callable[[Build, pl.DataFrame, list[dict[str, Any]]], Collected]
+    times: int = 1
 
 
 Step = TableStep | RowStep

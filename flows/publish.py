@@ -81,8 +81,9 @@ def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataF
         orient="row",
     )
     scores = build.rows("evaluate", ["narrative_id", "evaluator_id", "scale_low", "scale_high", *DIMENSIONS, "overall"])
-    digests = build.table("standardise", "selection").join(
-        build.table("evaluate", "selection"), on="narrative_id", suffix="_evaluation"
+    named = ["narrative_id", "row_digest"]
+    digests = build.table("standardise", "selection", named).join(
+        build.table("evaluate", "selection", named), on="narrative_id", suffix="_evaluation"
     )
     row_digest = pl.concat_str("row_digest", "row_digest_evaluation").alias("row_digest")
     rows = selected.join(cases, on="case_id").join(nodes, on="node_id").join(files, on="case_id")
@@ -135,8 +136,9 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
     published = pl.col("image_digest").is_in(content.rows["image_digests"].explode().implode())
     where = build.rows("inspect", ["image_digest", "pack", "pack_offset", "stored_bytes"]).filter(published)
     places = {digest: (pack, offset, size, digest) for digest, pack, offset, size in where.iter_rows()}
-    chosen = build.table("standardise", "selection").join(content.rows.select("narrative_id"), on="narrative_id")
-    judged = build.table("evaluate", "selection").join(content.rows.select("narrative_id"), on="narrative_id")
+    placed = ["row_key", "part", "narrative_id"]
+    chosen = build.table("standardise", "selection", placed).join(content.rows.select("narrative_id"), on="narrative_id")
+    judged = build.table("evaluate", "selection", placed).join(content.rows.select("narrative_id"), on="narrative_id")
 
     def texts(rows: pl.DataFrame) -> pl.DataFrame:
         wanted = chosen.join(rows.select("narrative_id"), on="narrative_id")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from corpus.digests import digest_of, table_digest
+from corpus.ingest import FINGERPRINTS
 from flows.gating import gate_ingest, gate_narratives, gate_release
 from flows.image_steps import (
     adapters,
@@ -30,6 +31,8 @@ from flows.image_steps import (
     source_settings,
 )
 from flows.narrative_steps import (
+    SCORE_COLUMNS,
+    TOLD_OF_TEXTS,
     evaluate_items,
     evaluate_settings,
     plain_collect,
@@ -56,8 +59,8 @@ def _taxonomy_digest(config: Config) -> Any:
 
 STEPS: tuple[Step, ...] = (
     TableStep("read", 1, (), lambda c: [source_settings(c), c.limit], run_read, listing),
-    RowStep("fingerprint", 1, ("read._files",), _nothing, fingerprint_items, run_fingerprint, ("source", "file_path"),
-            "files", fingerprint_collect),
+    RowStep("fingerprint", 1, ("read._files",), _nothing, fingerprint_items, run_fingerprint, tuple(FINGERPRINTS),
+            "files", fingerprint_collect, times=16),
     TableStep("ingest", 1, ("read.records", "fingerprint.selection"), source_settings, run_ingest),
     TableStep("map_labels", 1, ("ingest.cases",), _taxonomy_digest, run_map_labels),
     RowStep("inspect", 1, ("ingest.images", "ingest.cases"), inspect_settings, inspect_items, run_inspect,
@@ -76,9 +79,9 @@ STEPS: tuple[Step, ...] = (
     RowStep("propose", 1, ("split.cases",), propose_settings, propose_items, run_propose,
             ("case_id", "narrative_id", "candidate"), "narratives", plain_collect),
     RowStep("standardise", 1, ("propose.selection", "split.cases"), lambda c: load_taxonomy().digest,
-            standardise_items, run_standardise, ("case_id", "narrative_id"), "narratives", plain_collect),
+            standardise_items, run_standardise, TOLD_OF_TEXTS, "narratives", plain_collect, times=4),
     RowStep("evaluate", 1, ("standardise.selection", "split.cases"), evaluate_settings, evaluate_items, run_evaluate,
-            ("narrative_id",), "evaluations", plain_collect),
+            SCORE_COLUMNS, "evaluations", plain_collect, times=4),
     TableStep("gate_narratives", 1, ("standardise.selection", "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), load_taxonomy().digest], gate_narratives),
     TableStep("select", 1, ("split.cases", "propose.selection", "evaluate.selection"),
