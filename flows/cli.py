@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ import typer
 import yaml
 from rich.console import Console
 
-from flows.report import Screen, counts_table
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
@@ -58,14 +58,16 @@ def run(
     if dry_run:
         _print_dry_run(config)
         return
-    with Screen() as screen:
-        if (done := _already_done(config, screen)) is not None:
+    from flows.embedded_server import may_start_early, prefect_server
+
+    home = _prefect_home(config.workspace)
+    with ExitStack() as stack:
+        early = may_start_early(home, config.workspace)
+        wait_until_ready = stack.enter_context(prefect_server(home)) if early else None
+        if (done := _already_done(config)) is not None:
             print(done)
             return
-        screen.show("starting the embedded Prefect server")
-    from flows.embedded_server import prefect_server
-
-    with prefect_server(_prefect_home(config.workspace)) as wait_until_ready:
+        wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
         import datasets  # noqa: F401  (while the server starts; publishing needs it)
 
         from flows.gating import gate_process
@@ -79,17 +81,20 @@ def run(
     print(outcome["path"])
 
 
-def _already_done(config: Config, screen: Screen) -> str | None:
+def _already_done(config: Config) -> str | None:
     """The directory of the release when nothing is left to do, which is then said; else None."""
     from corpus.store import Store
     from flows.build import finished_build
+    from flows.report import Screen, counts_table
 
-    done = finished_build(config)
-    if done is None:
-        return None
-    screen.show(counts_table(done.reports, Store(config.workspace)))
-    screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-    return done.path(config)
+    with Screen() as screen:
+        done = finished_build(config)
+        if done is None:
+            screen.show("starting the embedded Prefect server")
+            return None
+        screen.show(counts_table(done.reports, Store(config.workspace)))
+        screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
+        return done.path(config)
 
 
 def _prefect_home(workspace: str) -> Path:
@@ -131,6 +136,7 @@ def sample(
     import os
 
     from corpus.sample.draw import draw_sample
+    from flows.report import Screen
 
     with Screen() as screen:
         draw_sample(

@@ -79,6 +79,23 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
         server.wait()
 
 
+def may_start_early(home: Path, workspace: str) -> bool:
+    """Whether a server may be started at ``home`` before anybody has looked if there is anything to do.
+
+    Only where one ran before and no living build is using it: a run that will be refused must not touch anything.
+    """
+    from corpus.filesystem import Folder
+    from corpus.lease import Lease
+
+    if not os.access(home / "server.log", os.W_OK):
+        return False
+    try:
+        Lease(Folder(workspace), "workspace").refuse_if_held()
+    except UserError:
+        return False
+    return True
+
+
 def _drain(since: datetime) -> None:
     """Wait until the server has recorded how every task of this run ended, at most :data:`_DRAIN_SECONDS`."""
     from prefect.client.orchestration import get_client

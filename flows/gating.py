@@ -8,6 +8,7 @@ them when they were standardised.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ def gate_process() -> Iterator[None]:
 
 def _import_great_expectations() -> None:
     import great_expectations  # noqa: F401
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own would be a semaphore, left behind when this process is ended
 
 
 def _report(gate: Gate, tables: Tables, build: Build) -> tuple[Tables, dict[str, Any]]:

@@ -137,13 +137,15 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
     where = build.rows("inspect", ["image_digest", "pack", "pack_offset", "stored_bytes"]).filter(published)
     places = {digest: (pack, offset, size, digest) for digest, pack, offset, size in where.iter_rows()}
     placed = ["row_key", "part", "narrative_id"]
-    chosen = build.table("standardise", "selection", placed).join(content.rows.select("narrative_id"), on="narrative_id")
+    chosen = build.table("standardise", "selection", placed).join(
+        content.rows.select("narrative_id"), on="narrative_id"
+    )
     judged = build.table("evaluate", "selection", placed).join(content.rows.select("narrative_id"), on="narrative_id")
 
     def texts(rows: pl.DataFrame) -> pl.DataFrame:
-        wanted = chosen.join(rows.select("narrative_id"), on="narrative_id")
+        found_at = chosen.join(rows.select("narrative_id"), on="narrative_id")
         names = [name for name in TEXTS if name not in ("context", "critique")]
-        found = build.store.read_rows("standardise", wanted, ["narrative_id", *names, "context_used"])
+        found = build.store.read_rows("standardise", found_at, ["narrative_id", *names, "context_used"])
         found = found.join(rows.select("narrative_id"), on="narrative_id").rename({"context_used": "context"})
         scored = judged.join(rows.select("narrative_id"), on="narrative_id")
         critiques = build.store.read_rows("evaluate", scored, ["narrative_id", "critique"]).drop("row_key")

@@ -94,3 +94,27 @@ def test_store_lease_and_packs_work_on_s3(s3_folder: Folder) -> None:
         output = store.save_step("s", "1", {"t": rows}, {})
         assert store.find_step("s", "1") is not None
         assert store.table(output, "t").equals(rows)
+
+
+def test_a_file_taken_over_is_the_same_file_and_survives_its_origin(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("old/a.parquet", b"rows")
+    folder.link_or_copy("old/a.parquet", "new/deep/a.parquet")
+    assert (tmp_path / "new/deep/a.parquet").samefile(tmp_path / "old/a.parquet")
+    folder.delete("old")
+    assert folder.read("new/deep/a.parquet") == b"rows"
+    with pytest.raises(FileNotFoundError):
+        folder.link_or_copy("old/a.parquet", "new/b.parquet")
+
+
+def test_a_file_is_copied_where_links_are_not_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path)
+    folder.write("a.parquet", b"rows")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    folder.link_or_copy("a.parquet", "b.parquet")
+    assert folder.read("b.parquet") == b"rows"
+    assert not (tmp_path / "a.parquet").samefile(tmp_path / "b.parquet")
