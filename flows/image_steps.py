@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from corpus.decontamination import MANIFEST_COLUMNS, decontaminate, read_manifest
-from corpus.digests import row_keys, table_digest
+from corpus.digests import row_keys
 from corpus.duplicates import deduplicate
-from corpus.ingest import fingerprint, ingest, list_files, lost_cases, read_sources
+from corpus.ingest import fingerprint, ingest, lost_cases, read_sources
 from corpus.inspection import inspect_shard
 from corpus.labels import map_labels
 from corpus.selection import live_cases
@@ -27,11 +27,6 @@ from schemas.taxonomy import load_taxonomy
 def source_settings(config: Config) -> Any:
     """What of the sources, but where they lie, shapes what is read."""
     return [source.model_dump(mode="json", exclude={"path"}) for source in config.sources]
-
-
-def listing(build: Build) -> Any:
-    """Digest of every file below every source: path, size and modification time."""
-    return [(source.name, source.path, table_digest(list_files(Path(source.path)))) for source in build.config.sources]
 
 
 def run_read(build: Build) -> Collected:

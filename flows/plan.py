@@ -17,9 +17,9 @@ from typing import Any
 
 import polars as pl
 
-from corpus.digests import digest_of
+from corpus.digests import digest_of, table_digest
 from corpus.filesystem import Folder
-from corpus.ingest import FINGERPRINTS
+from corpus.ingest import FINGERPRINTS, list_files
 from corpus.releases import Parent, read_parent
 from corpus.store import StepOutput, Store
 from schemas.config import Config
@@ -46,6 +46,12 @@ class Build:
     config: Config
     store: Store
     outputs: dict[str, StepOutput] = field(default_factory=dict)
+
+    @cached_property
+    def listing(self) -> Any:
+        """Digest of every file below every source, as it was when this build first looked: path, size and time."""
+        sources = self.config.sources
+        return [(source.name, source.path, table_digest(list_files(Path(source.path)))) for source in sources]
 
     @cached_property
     def parent(self) -> Parent:

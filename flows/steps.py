@@ -18,7 +18,6 @@ from flows.image_steps import (
     inspect_collect,
     inspect_items,
     inspect_settings,
-    listing,
     manifests,
     run_decontaminate,
     run_deduplicate,
@@ -58,7 +57,7 @@ def _taxonomy_digest(config: Config) -> Any:
 
 
 STEPS: tuple[Step, ...] = (
-    TableStep("read", 1, (), lambda c: [source_settings(c), c.limit], run_read, listing),
+    TableStep("read", 1, (), lambda c: [source_settings(c), c.limit], run_read, lambda b: b.listing),
     RowStep("fingerprint", 1, ("read._files",), _nothing, fingerprint_items, run_fingerprint, tuple(FINGERPRINTS),
             "files", fingerprint_collect, times=16),
     TableStep("ingest", 1, ("read.records", "fingerprint.selection"), source_settings, run_ingest),
