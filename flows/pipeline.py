@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from prefect import flow, task
@@ -69,11 +72,23 @@ def task_runner(config: Config) -> TaskRunner[Any]:
 
 
 class ArtifactReporter:
-    """Passes everything on to a reporter and leaves a table artifact per step."""
+    """Passes everything on to a reporter and leaves a table artifact per step, without keeping the build waiting.
+
+    A context manager; leaving it waits for the last artifact.
+    """
 
     def __init__(self, inner: Reporter, store: Store) -> None:
         self._inner = inner
         self._store = store
+        self._aside = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> ArtifactReporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._aside.shutdown()
 
     def progress(self, step: str, done: int, total: int) -> None:
         """Pass on."""
@@ -81,13 +96,16 @@ class ArtifactReporter:
 
     def finished(self, report: StepReport) -> None:
         """Leave the step's counts as a table artifact, and pass on."""
+        self._aside.submit(copy_context().run, self._leave_artifact, report)
+        self._inner.finished(report)
+
+    def _leave_artifact(self, report: StepReport) -> None:
         counts = step_counts(report, self._store)
         rows = [{"what": f"kept: {what}", "records": n} for what, n in counts["kept"].items()]  # type: ignore[attr-defined]
         rows += [{"what": f"rejected: {what}", "records": n} for what, n in counts["rejected"].items()]  # type: ignore[attr-defined]
         rows += [{"what": name, "records": counts[name]} for name in ("rows_made", "rows_reused", "seconds")]
         key = f"step-{report.output.step.replace('_', '-')}"
         create_table_artifact(rows, key=key, description=f"{report.output.step}: {report.state}")
-        self._inner.finished(report)
 
 
 @flow(name="curate", persist_result=False, validate_parameters=False)
@@ -113,8 +131,8 @@ def curate(
 
 def curate_config(config: Config, reporter: Reporter) -> Outcome:
     """Run a build inside a flow run, with artifacts."""
-    with task_runner(config) as runner:
-        outcome = run_build(config, PrefectRunner(runner), ArtifactReporter(reporter, Store(config.workspace)))
+    with task_runner(config) as runner, ArtifactReporter(reporter, Store(config.workspace)) as artifacts:
+        outcome = run_build(config, PrefectRunner(runner), artifacts)
     create_markdown_artifact(_summary(outcome, config), key="release", description="The release this run came to")
     return outcome
 
