@@ -58,6 +58,7 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         f"# DermCoT {version}\n{drawn}",
         f"{counts['rows']:,} cases with {counts['images']:,} images: a diagnosis of one taxonomy, a standardised "
         "diagnostic narrative, its six DermEval scores, licence and attribution.\n",
+        f"## Intended use\n\n{manifest['intended_use']}\n\n{_sight(counts)}",
         "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
         'train = load_dataset("PATH", split="train")          # rows of open licence\n'
         'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n```\n\n'
@@ -90,6 +91,11 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 def _attributions(rows: pl.DataFrame) -> str:
     lines = rows.select("source", "licence", "attribution").unique().sort("source", "licence", "attribution").rows()
     return "".join(f"- {source} ({licence}): {attribution}\n" for source, licence, attribution in lines)
+
+
+def _sight(counts: Mapping[str, Any]) -> str:
+    n = counts["text_only"]
+    return f"{n:,} of the rows carry a narrative whose author did not see the image.\n" if n else ""
 
 
 def _withheld(counts: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from corpus.digests import canonical_json, digest_bytes, digest_of, row_digests,
 from corpus.filesystem import Folder
 from corpus.lease import Lease
 from corpus.release_rows import ROW_GROUP, SCALARS, cut_files, write_rows
-from schemas.errors import StoreError
+from schemas.errors import StoreError, UserError
 from schemas.tables import LEDGER, empty_frame
 
 FORMAT = 1
@@ -117,7 +117,8 @@ def publish(
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     progress: Callable[[int, int], None],
 ) -> tuple[Release, bool]:
-    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md.
+    """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md;
+    a :class:`UserError` it raises refuses the release.
 
     ``parent``: manifest digest of the release whose splits and survivors the content took into account, "" for none.
     """
@@ -153,7 +154,12 @@ def publish(
             _write_table(folder, f"{name}/{table}.parquet", frame)
             files[f"{table}.parquet"] = _described(folder, f"{name}/{table}.parquet", frame.height)
         manifest = {"name": name, "version": version, "content_key": key, **content.record}
-        folder.write(f"{name}/README.md", card(version, {**manifest, "files": files}, content.rows).encode())
+        try:
+            text = card(version, {**manifest, "files": files}, content.rows)
+        except UserError:
+            folder.delete(name)
+            raise
+        folder.write(f"{name}/README.md", text.encode())
         files["README.md"] = _described(folder, f"{name}/README.md", None)
         data = canonical_json({**manifest, "files": files})
         if not folder.put_if_absent(f"{name}/manifest.json", data):

@@ -126,6 +126,7 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     identity = ["split", "group_id", "patient_id", "lesion_id"]
     held_out = cases.filter(pl.col("split").is_in(["certify_queue", "calibration"])).select(*identity, **digests)
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
+    text_only = rows.filter((pl.col("split") == "train") & ~pl.col("image_grounded"))
     counts = pl.DataFrame(
         {
             "n_train": [rows.filter(pl.col("split") == "train").height],
@@ -133,6 +134,7 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
             "n_no_redistribution": [refused],
             "n_synthetic": [rows.filter("synthetic").height],
             "n_real": [rows.filter(~pl.col("synthetic")).height],
+            "n_text_only_refused": [0 if build.config.release.allow_text_only else text_only.height],
         }
     )
     tables = {

@@ -18,6 +18,8 @@ from corpus.releases import Release, ReleaseContent, publish, published_releases
 from flows.execute import rejections_of
 from flows.plan import Build, Step, content_digest, step_key
 from flows.steps import READS_PARENT, STEPS
+from quality.gates import refuse_without_intended_use
+from schemas.intended_use import intended_use
 from schemas.tables import DIMENSIONS, REJECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
 
@@ -50,6 +52,7 @@ def release_content(build: Build) -> ReleaseContent:
     queue = rows.filter(held)
     record = {
         "build_id": build_id(build),
+        "intended_use": intended_use(),
         "synthetic": bool(published["synthetic"].any()) if published.height else bool(cases["synthetic"].any()),
         "configuration": build.config.published(),
         "stages": _stages(build),
@@ -112,6 +115,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, 
 
     found = build.outputs["deduplicate"].stats
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
+    seen = build.rows("standardise", ["narrative_id", "image_grounded"]).filter("image_grounded")
     return {
         "rows": rows.height,
         "images": int(rows["image_ids"].list.len().sum()),
@@ -122,6 +126,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, 
         "by_diagnosis": by(rows, "taxonomy_id"),
         "held_out": by(queue, "split"),
         "not_redistributable": refused,
+        "text_only": rows.join(seen, on="narrative_id", how="anti").height,
         "duplicates": {
             name: found[name]
             for name in ("clusters", "largest_cluster", "largest_diameter", "cut_components", "label_conflicts")
@@ -166,11 +171,18 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
             content,
             build.parent.digest,
             build.config.release.rows_per_file,
-            render_card,
+            _card,
             texts,
             payloads,
             progress,
         )
+
+
+def _card(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
+    """The dataset card; a release that does not say what it is for is refused here, before its manifest is written."""
+    card = render_card(version, manifest, rows)
+    refuse_without_intended_use(card, manifest)
+    return card
 
 
 def release_key(build: Build) -> str:

@@ -95,7 +95,9 @@ TYPES: Mapping[Gate, Mapping[str, Mapping[str, ColumnType]]] = {
         },
         "leakage": {"kind": "text", "n_shared": "integer"},
         "thresholds": {"kind": "text", "n_below": "integer"},
-        "counts": _of_type("integer", "n_train", "n_certified", "n_no_redistribution", "n_synthetic", "n_real"),
+        "counts": _of_type(
+            "integer", "n_train", "n_certified", "n_no_redistribution", "n_synthetic", "n_real", "n_text_only_refused"
+        ),
     },
 }
 
@@ -381,6 +383,12 @@ _RELEASE = (
         "counts",
         _one_row(),
         _empty("agree", "count_clash", "the counts are not those of the rows", _DEFECT),
+        _zero(
+            "text_only",
+            "n_text_only_refused",
+            "train rows carry narratives whose author did not look at the image",
+            "propose with a teacher that looks at images, or set release.allow_text_only to true if that is meant",
+        ),
         _rule(
             "enough_train",
             _BETWEEN,

@@ -30,6 +30,7 @@ from quality.expectations import (
 )
 from schemas.config import GateSettings, SelectSettings
 from schemas.errors import ConfigError, GateError
+from schemas.intended_use import intended_use
 from schemas.licences import LICENCE_CLASS, LICENCE_CLASSES
 from schemas.tables import DIMENSIONS
 from schemas.taxonomy import load_taxonomy
@@ -98,6 +99,16 @@ def failure_sentence(gate: Gate, result: Mapping[str, Any]) -> str:
     return (
         f"The {gate} gate failed: {result['says']} ({result['observed']}{ids}; {result['code']}); {result['advice']}."
     )
+
+
+def refuse_without_intended_use(card: str, manifest: Mapping[str, Any]) -> None:
+    """Raise GateError unless card and manifest of a release carry the statement of intended use, word for word."""
+    for document, text in (("README.md", card), ("manifest.json", str(manifest.get("intended_use", "")))):
+        if intended_use() not in text:
+            raise GateError(
+                f"The release gate failed: {document} of the release lacks the statement of intended use "
+                "(release.documents.intended_use); write schemas/data/intended_use.md into it, unchanged."
+            )
 
 
 def check_warn_only(settings: GateSettings) -> None:

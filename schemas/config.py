@@ -158,8 +158,12 @@ class GateSettings(Settings):
 
 
 class ReleaseSettings(Settings):
-    """``rows_per_file`` bounds the size of one Parquet file, and so the memory of writing it."""
+    """``rows_per_file`` bounds the size of one Parquet file, and so the memory of writing it.
 
+    ``allow_text_only``: whether training rows may carry narratives whose author did not look at the image.
+    """
+
+    allow_text_only: bool = False
     rows_per_file: Annotated[int, Field(ge=1)] = 1000
 
 

@@ -57,11 +57,10 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
                             schema=polars_schema(REJECTIONS))  # fmt: skip
     counts = {"rows": len(rows), "images": len(rows), "by_split": {"train": len(rows)},
               "by_licence_class": {licence_class: len(rows)}, "by_source": {}, "by_tone": {}, "by_diagnosis": {},
-              "held_out": {}, "not_redistributable": 0}  # fmt: skip
+              "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
     queue = frame.clear()
-    return ReleaseContent(
-        frame, queue, rejected, ledger, {"synthetic": True, "counts": counts, "software": {}, "note": note}
-    )
+    record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only."}
+    return ReleaseContent(frame, queue, rejected, ledger, record)
 
 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:

@@ -128,6 +128,7 @@ def write(folder: Path, *sources: dict[str, Any], **changes: Any) -> Path:
         "split": {"calibration": 0.0, "certify_queue": 0.0},
         "select": {"thresholds": dict.fromkeys(names, 0.0)},
         "gate": {"max_rejected_share": 1.0},
+        "release": {"allow_text_only": True},
         "execution": {"rows_per_shard": 4, "workers": 2},
         **changes,
     }

@@ -6,13 +6,18 @@ import csv
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from corpus.card import render_card
+from corpus.filesystem import Folder
+from corpus.releases import published_releases
 from corpus.store import Store
+from flows import publish
 from flows.build import Outcome, finished_build, run_build
 from flows.execute import InProcess, StepReport
 from flows.plan import Build, look
@@ -20,6 +25,7 @@ from flows.steps import STEPS
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, StoreError
+from schemas.intended_use import intended_use
 from tests.conftest import Quiet, write_config
 
 SOURCE_NAMES = {"ham10000": "ham10000", "pad_ufes_20": "pad", "fitzpatrick17k": "fitzpatrick17k"}
@@ -319,3 +325,43 @@ def test_workspace_and_releases_on_object_storage_give_the_same_bytes(
     expected = tree(release_folder(finished[1], finished[0]))
     assert {name: remote.read(name) for name in expected} == expected
     assert finished_build(load_config(file)) is not None
+
+
+def test_training_rows_that_never_saw_their_image_are_refused_unless_allowed(
+    finished: tuple[Config, Outcome, Path], drawn_sample: Path, tmp_path: Path
+) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", drawn_sample), ["release.allow_text_only=false"])
+    with pytest.raises(GateError, match=r"release\.counts\.text_only\); propose with a teacher that looks at images"):
+        build(config)
+    assert not list(tmp_path.glob("releases/dermcot-*"))
+    manifest = finished[1].release.manifest
+    assert manifest["counts"]["text_only"] == manifest["counts"]["rows"] > 0
+    card = (release_folder(finished[1], finished[0]) / "README.md").read_text()
+    assert f"{manifest['counts']['rows']:,} of the rows carry a narrative whose author did not see the image" in card
+
+
+@pytest.mark.parametrize("document", ["README.md", "manifest.json"])
+def test_a_release_that_does_not_say_what_it_is_for_is_refused(
+    document: str, drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def softened(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
+        return render_card(version, {**manifest, "intended_use": "Good for the clinic."}, rows)
+
+    if document == "README.md":
+        monkeypatch.setattr(publish, "render_card", softened)
+    else:
+        monkeypatch.setattr(publish, "intended_use", lambda: "Good for the clinic.")
+        monkeypatch.setattr(publish, "render_card", lambda version, manifest, rows: intended_use())
+    with pytest.raises(GateError, match=f"{document} of the release lacks the statement of intended use"):
+        build(load_config(write_config(tmp_path / "c.yaml", drawn_sample)))
+    assert published_releases(Folder(tmp_path / "releases")) == []
+    assert not list(tmp_path.glob("releases/dermcot-*"))
+
+
+def test_card_and_manifest_carry_the_statement_of_intended_use(finished: tuple[Config, Outcome, Path]) -> None:
+    config, outcome, _ = finished
+    folder = release_folder(outcome, config)
+    assert intended_use() in (folder / "README.md").read_text()
+    assert outcome.release.manifest["intended_use"] == intended_use()
+    for word in ("not a medical device", "not medical advice", "research", "machines", "certified"):
+        assert word in intended_use()

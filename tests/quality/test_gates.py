@@ -198,6 +198,7 @@ def counts_of(rows: pl.DataFrame) -> pl.DataFrame:
         n_no_redistribution=pl.lit(3),
         n_synthetic=pl.col("synthetic").sum().cast(pl.Int64),
         n_real=(~pl.col("synthetic")).sum().cast(pl.Int64),
+        n_text_only_refused=pl.lit(0),
     )
 
 
@@ -355,6 +356,7 @@ BREAKERS: dict[str, Breaker] = {
     "release.counts.columns": extra_column("counts"),
     "release.counts.required": put("counts", "n_no_redistribution", None),
     "release.counts.agree": put("counts", "n_train", 4),
+    "release.counts.text_only": put("counts", "n_text_only_refused", 1),
     "release.counts.enough_train": lambda tables: tables,
 }
 #: Where the tables alone do not break the rule, or would break another one.
