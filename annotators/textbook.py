@@ -25,8 +25,10 @@ from schemas.tables import NARRATIVES, polars_schema
 from schemas.taxonomy import Node, Taxonomy
 from schemas.tone import fitzpatrick_interval
 
-VERSION = "textbook/1"
+VERSION = "textbook/2"
 TERMS = "own text, Apache-2.0"
+#: Cards name the clinically closest look-alikes first; of the later, rarer ones only what must not be missed is argued.
+LEADING = 6
 LENSES = ("morphology", "history", "exclusion")
 
 #: Reported facts that a clinician would be told, and what they are called in a text. Others are left out: they say
@@ -258,7 +260,8 @@ def _typical(writer: _Writer, lens: str) -> list[str]:
 
 def _alternatives(writer: _Writer, lens: str, candidate: int) -> list[DifferentialEdge]:
     """Two or three look-alikes; by exclusion, those that must not be missed come first."""
-    edges = list(writer.card.differentials)
+    card = writer.card
+    edges = [edge for at, edge in enumerate(card.differentials) if at < LEADING or edge.node_id in card.must_not_miss]
     start = (writer.turn + candidate) % len(edges)
     turned = edges[start:] + edges[:start]
     if lens == "exclusion":

@@ -31,7 +31,7 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _LINE_PATTERN = rf"^[^\s{_CONTROL}](?:[^{_CONTROL}]*[^\s{_CONTROL}])?$"
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9_]*")
-_NODE_ID_LENGTH = 80
+_NODE_ID_LENGTH = 100
 
 
 class NarrativeParseError(ValueError):
