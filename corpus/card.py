@@ -75,7 +75,8 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         "## Scores (0 to 5)\n\n" + _scores(rows),
         "## Traceability\n\n`manifest.json` lists every file with its sha256, the configuration, the stages and the "
         "gates; `rejections.parquet` says why every record that is not here is not here; `splits.parquet` is the split "
-        "ledger; `queue.parquet` names held-out cases by id and digest.\n",
+        "ledger; `queue.parquet` names held-out cases by id and digest, and `certification.parquet` "
+        "the narratives to be scored by dermatologists, each with the chance it had of being drawn.\n",
     ]  # fmt: skip
     return "\n" + "\n".join(sections)
 

@@ -36,12 +36,14 @@ class ReleaseContent:
     """Everything a release is made of, before it has a version.
 
     ``rows``: one per published case (:data:`SCALARS` plus ``split`` and ``row_digest``, the digest of narrative and
-    evaluation). ``queue``: held-out cases (:data:`_INDEX`). ``ledger_entries``: new ones, ``since`` empty.
+    evaluation). ``queue``: held-out cases (:data:`_INDEX`); ``certification``: the narratives among them to be scored
+    (:data:`corpus.certification.QUEUE`). ``ledger_entries``: new ones, ``since`` empty.
     ``record``: configuration, stages, counts, gates, software - what the manifest says beside the files.
     """
 
     rows: pl.DataFrame
     queue: pl.DataFrame
+    certification: pl.DataFrame
     rejections: pl.DataFrame
     ledger_entries: pl.DataFrame
     record: Mapping[str, Any]
@@ -49,7 +51,7 @@ class ReleaseContent:
     def key(self) -> str:
         """Digest of the content; software versions do not count, the configuration does."""
         rest = {name: value for name, value in self.record.items() if name != "software"}
-        tables = [table_digest(t) for t in (self.rows, self.queue, self.rejections)]
+        tables = [table_digest(t) for t in (self.rows, self.queue, self.certification, self.rejections)]
         return digest_of("release", FORMAT, tables, rest)
 
 
@@ -147,6 +149,7 @@ def publish(
         tables = {
             "index": index,
             "queue": content.queue.select(_INDEX).sort("split", "case_id"),
+            "certification": content.certification,
             "rejections": content.rejections,
             "splits": _ledger(folder, earlier, content.ledger_entries, version),
         }

@@ -194,6 +194,11 @@ def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
             ", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
             + f" ({scores['evaluator_id']})"
         )
+    for place in story.rows("select", "queue", "narrative_id", row["narrative_id"]):
+        chance = place["stratified_probability"]
+        parts = [f"stratum {place['stratum']}, chance {chance:.3f}"] if place["stratified"] else []
+        parts += [f"drawn at random, chance {place['random_probability']:.3f}"] if place["random"] else []
+        told.add(f"waits for certification: {'; '.join(parts)}")
     _tell_rejections(told, story.why("narrative", row["narrative_id"]))
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from annotators import rubric, textbook
 from annotators.standardise import standardise
+from corpus.certification import certification_queue
 from corpus.digests import row_digests, row_keys
 from corpus.selection import select
 from corpus.store import Store
@@ -142,7 +143,13 @@ def run_select(build: Build) -> Collected:
         build.config.select,
         build.parent.case_ids,
     )
-    return {"selected": result.kept, "rejected": result.rejected}, {
-        "kept": {"cases": result.kept.height},
+    standardised = build.table("standardise", "selection", ["narrative_id", "case_id"])
+    queue = certification_queue(
+        build.table("split", "cases"), result.kept, standardised, build.config.certification, build.config.split.salt
+    )
+    stats = {
+        "kept": {"cases": result.kept.height, "narratives to certify": queue.height},
         "splits": dict(result.stats),
+        "drawn at random": int(queue["random"].sum()),
     }
+    return {"selected": result.kept, "queue": queue, "rejected": result.rejected}, stats

@@ -50,18 +50,21 @@ def release_content(build: Build) -> ReleaseContent:
     published = rows.filter(pl.col("split").is_in(["train", "certified"]))
     held = pl.col("split").is_in(["certify_queue", "calibration"])  # published by id and digest only
     queue = rows.filter(held)
+    certification = build.table("select", "queue")
     record = {
         "build_id": build_id(build),
         "intended_use": intended_use(),
         "synthetic": bool(published["synthetic"].any()) if published.height else bool(cases["synthetic"].any()),
         "configuration": build.config.published(),
         "stages": _stages(build),
-        "counts": _counts(build, published, queue),
+        "counts": _counts(build, published, queue, certification),
         "gates": [build.outputs[name].stats["report"] for name in build.outputs if name.startswith("gate_")],
         "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
         "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
     }
-    return ReleaseContent(published, queue, all_rejections(build), build.table("split", "_ledger"), record)
+    return ReleaseContent(
+        published, queue, certification, all_rejections(build), build.table("split", "_ledger"), record
+    )
 
 
 def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
@@ -109,7 +112,7 @@ def _stages(build: Build) -> dict[str, Any]:
     }
 
 
-def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, Any]:
+def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification: pl.DataFrame) -> dict[str, Any]:
     def by(frame: pl.DataFrame, column: str) -> dict[str, int]:
         return dict(frame.group_by(column).len().sort(column).iter_rows())
 
@@ -125,6 +128,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame) -> dict[str, 
         "by_tone": by(rows, "tone_group"),
         "by_diagnosis": by(rows, "taxonomy_id"),
         "held_out": by(queue, "split"),
+        "to_certify": {name: int(certification[name].sum()) for name in ("stratified", "random")},
         "not_redistributable": refused,
         "text_only": rows.join(seen, on="narrative_id", how="anti").height,
         "duplicates": {

@@ -149,6 +149,16 @@ class SelectSettings(Settings):
     quotas: Quotas = Quotas()
 
 
+class CertificationSettings(Settings):
+    """``size``: narratives in the queue, about; null for one of every held-out case and the random part.
+
+    ``random_share``: of the queue, drawn from every standardised candidate of held-out cases with a known chance.
+    """
+
+    size: Annotated[int, Field(ge=1)] | None = None
+    random_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
 class GateSettings(Settings):
     """What a release must at least hold. ``max_rejected_share``: of the source images, at ingest."""
 
@@ -190,6 +200,7 @@ class Config(Settings):
     propose: ProposeSettings = ProposeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     select: SelectSettings = SelectSettings()
+    certification: CertificationSettings = CertificationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
     execution: ExecutionSettings = ExecutionSettings()

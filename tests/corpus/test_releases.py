@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from corpus.card import render_card
+from corpus.certification import QUEUE
 from corpus.filesystem import Folder
 from corpus.release_rows import SCALARS, TEXTS, cut_files, release_features
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
@@ -60,7 +61,7 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
               "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
     queue = frame.clear()
     record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only."}
-    return ReleaseContent(frame, queue, rejected, ledger, record)
+    return ReleaseContent(frame, queue, pl.DataFrame(schema=QUEUE), rejected, ledger, record)
 
 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:

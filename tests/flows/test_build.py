@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from corpus.card import render_card
 from corpus.filesystem import Folder
@@ -20,6 +22,7 @@ from corpus.store import Store
 from flows import publish
 from flows.build import Outcome, finished_build, run_build
 from flows.execute import InProcess, StepReport
+from flows.explain import explain
 from flows.plan import Build, look
 from flows.steps import STEPS
 from schemas.config import Config
@@ -365,3 +368,21 @@ def test_card_and_manifest_carry_the_statement_of_intended_use(finished: tuple[C
     assert outcome.release.manifest["intended_use"] == intended_use()
     for word in ("not a medical device", "not medical advice", "research", "machines", "certified"):
         assert word in intended_use()
+
+
+def test_the_certification_queue_is_published_as_ids_and_explained(finished: tuple[Config, Outcome, Path]) -> None:
+    config, outcome, _ = finished
+    folder = release_folder(outcome, config)
+    queue = pl.read_parquet(folder / "certification.parquet")
+    held = pl.read_parquet(folder / "queue.parquet").filter(pl.col("split") == "certify_queue")
+    assert set(queue.filter("stratified")["narrative_id"]) == set(held["narrative_id"])
+    assert set(queue["case_id"]) <= set(held["case_id"])
+    counted = outcome.release.manifest["counts"]["to_certify"]
+    assert counted == {name: int(queue[name].sum()) for name in ("stratified", "random")}
+    assert counted["random"] > 0
+    row = queue.filter("random").row(0, named=True)
+    console = Console(width=1000, file=io.StringIO())
+    console.print(explain(config.workspace, row["narrative_id"]))
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"drawn at random, chance {row['random_probability']:.3f}" in told
+    assert not row["stratified"] or f"stratum {row['stratum']}" in told
