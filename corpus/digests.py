@@ -1,17 +1,19 @@
 """Digests that name content: of values, of tables, of single rows.
 
 Everything that is reused is found by a digest, so the digests must not depend on row order, chunking, machine or
-library internals: tables are sorted and hashed as JSON lines with binary columns in hex.
+library internals: rows are hashed as JSON lines with binary columns in hex, and a table by its rows' sorted digests.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
+
+_SLICE = 4096  # rows turned to text at a time
 
 
 def digest_of(*parts: Any) -> str:
@@ -25,18 +27,19 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _lines(frame: pl.DataFrame) -> list[bytes]:
+def _lines(frame: pl.DataFrame) -> Iterator[bytes]:
     names = sorted(frame.columns)
     binary = [name for name in names if frame.schema[name] == pl.Binary]
-    text = frame.select(names).with_columns(pl.col(name).bin.encode("hex") for name in binary).write_ndjson()
-    return text.encode().split(b"\n")[:-1] if text else []
+    for part in frame.select(names).iter_slices(_SLICE):  # as text a table is many times its size
+        text = part.with_columns(pl.col(name).bin.encode("hex") for name in binary).write_ndjson()
+        yield from text.encode().split(b"\n")[:-1]
 
 
 def table_digest(frame: pl.DataFrame) -> str:
     """sha256 (hex) of a table's columns and rows as a set: row and column order do not matter."""
     digest = hashlib.sha256(json.dumps(sorted(frame.columns)).encode())
-    for line in sorted(_lines(frame)):
-        digest.update(line + b"\n")
+    for row in sorted(hashlib.sha256(line).digest() for line in _lines(frame)):
+        digest.update(row)
     return digest.hexdigest()
 
 
