@@ -168,6 +168,28 @@ def explain(
     console.print(story(place, identifier))
 
 
+@app.command()
+def report(
+    release: Annotated[Path, typer.Argument(help="Directory of a release.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; NAME.html beside the release by default.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a release: one file, no network, made from the release alone.
+
+    Example: dermcot report releases/dermcot-0.1.0
+    """
+    from flows.html_report import report_of
+
+    target = out or release.resolve().with_name(f"{release.resolve().name}.html")
+    html = report_of(release)
+    try:
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror}): name another file with --out") from error
+    print(target)
+
+
 def main() -> None:
     """Entry point of the ``dermcot`` command."""
     sys.exit(guarded(app))
