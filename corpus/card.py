@@ -73,6 +73,7 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
                                ("diagnosis", "by_diagnosis"))
         ),
         "## Scores (0 to 5)\n\n" + _scores(rows),
+        "## Selection\n\n" + _selection(manifest["configuration"]),
         "## Traceability\n\n`manifest.json` lists every file with its sha256, the configuration, the stages and the "
         "gates; `rejections.parquet` says why every record that is not here is not here; `splits.parquet` is the split "
         "ledger; `queue.parquet` names held-out cases by id and digest, and `certification.parquet` "
@@ -102,6 +103,21 @@ def _sight(counts: Mapping[str, Any]) -> str:
 def _withheld(counts: Mapping[str, Any]) -> str:
     n = counts["not_redistributable"]
     return f"\n{n:,} further cases may not be passed on; they were counted and not written.\n" if n else ""
+
+
+_AGGREGATES = {"mean": "the mean of the six dimensions", "min": "the lowest of the six dimensions"}
+
+
+def _selection(configuration: Mapping[str, Any]) -> str:
+    """How candidates were chosen, by the configuration the release was made with."""
+    settings, n = configuration["select"], configuration["propose"]["candidates"]
+    quotas = [(name.removeprefix("per_").replace("_", " "), n) for name, n in settings["quotas"].items() if n]
+    limits = _table(("at most per", "training cases"), quotas) if quotas else "No quota was set.\n"
+    return (
+        f"Up to {n} candidates were written for each case. The best by the aggregate, "
+        f"{_AGGREGATES[settings['aggregate']]}, was kept; a training row also reaches every threshold.\n\n"
+        + _table(("score", "at least"), list(settings["thresholds"].items())) + "\n" + limits
+    )  # fmt: skip
 
 
 def _scores(rows: pl.DataFrame) -> str:

@@ -134,7 +134,7 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
             "n_no_redistribution": [refused],
             "n_synthetic": [rows.filter("synthetic").height],
             "n_real": [rows.filter(~pl.col("synthetic")).height],
-            "n_text_only_refused": [0 if build.config.release.allow_text_only else text_only.height],
+            "n_text_only_refused": [0 if build.config.allows_text_only() else text_only.height],
         }
     )
     tables = {

@@ -190,8 +190,8 @@ def _card(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
 
 
 def release_key(build: Build) -> str:
-    """Key of the finished build: its content, and where releases go."""
-    return digest_of("release", build_id(build), build.config.releases)
+    """Key of the finished build: its content, what it is for, and where releases go."""
+    return digest_of("release", build_id(build), intended_use(), build.config.releases)
 
 
 def find_release(build: Build) -> Release | None:

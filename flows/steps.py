@@ -91,7 +91,7 @@ STEPS: tuple[Step, ...] = (
     TableStep("gate_release", 1, ("select.selected", "select.rejected", "split.cases", "standardise.selection",
               "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), c.select.model_dump(mode="json"), load_taxonomy().digest,
-                         c.release.allow_text_only], gate_release),
+                         c.allows_text_only()], gate_release),
 )  # fmt: skip
 
 #: Steps that read what the latest release remembers.

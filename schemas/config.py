@@ -170,10 +170,11 @@ class GateSettings(Settings):
 class ReleaseSettings(Settings):
     """``rows_per_file`` bounds the size of one Parquet file, and so the memory of writing it.
 
-    ``allow_text_only``: whether training rows may carry narratives whose author did not look at the image.
+    ``allow_text_only``: whether training rows may carry narratives whose author did not look at the image; null says
+    yes for drawn images and no for real ones.
     """
 
-    allow_text_only: bool = False
+    allow_text_only: bool | None = None
     rows_per_file: Annotated[int, Field(ge=1)] = 1000
 
 
@@ -217,6 +218,11 @@ class Config(Settings):
         if unknown:
             raise ValueError(f"deduplicate.source_priority names unknown sources: {', '.join(unknown)}")
         return self
+
+    def allows_text_only(self) -> bool:
+        """Whether training rows may carry narratives whose author did not look at the image."""
+        said = self.release.allow_text_only
+        return all(source.synthetic for source in self.sources) if said is None else said
 
     def published(self) -> dict[str, Any]:
         """The configuration as a release records it: everything that shapes the result, no path of this machine."""

@@ -18,6 +18,7 @@ from corpus.certification import QUEUE
 from corpus.filesystem import Folder
 from corpus.release_rows import SCALARS, TEXTS, cut_files, release_features
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
+from schemas.config import ProposeSettings, SelectSettings
 from schemas.errors import StoreError
 from schemas.stage import rejection
 from schemas.tables import DIMENSIONS, LEDGER, REJECTIONS, polars_schema
@@ -60,7 +61,9 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
               "by_licence_class": {licence_class: len(rows)}, "by_source": {}, "by_tone": {}, "by_diagnosis": {},
               "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
     queue = frame.clear()
-    record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only."}
+    configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump()}
+    record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only.",
+              "configuration": configuration}  # fmt: skip
     return ReleaseContent(frame, queue, pl.DataFrame(schema=QUEUE), rejected, ledger, record)
 
 

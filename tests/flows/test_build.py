@@ -25,6 +25,7 @@ from flows.execute import InProcess, StepReport
 from flows.explain import explain
 from flows.plan import Build, look
 from flows.steps import STEPS
+from quality import gates
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, StoreError
@@ -359,6 +360,29 @@ def test_a_release_that_does_not_say_what_it_is_for_is_refused(
         build(load_config(write_config(tmp_path / "c.yaml", drawn_sample)))
     assert published_releases(Folder(tmp_path / "releases")) == []
     assert not list(tmp_path.glob("releases/dermcot-*"))
+
+
+def test_a_reworded_statement_of_intended_use_is_published_anew(
+    drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", drawn_sample))
+    first = build(config)
+    for module in (publish, gates):
+        monkeypatch.setattr(module, "intended_use", lambda: "Only for research, in other words.")
+    assert finished_build(config) is None
+    second = build(config)
+    assert (second.is_new, second.release.name) == (True, "dermcot-0.2.0")
+    assert "in other words" in (release_folder(second, config) / "README.md").read_text()
+    assert first.release.name == "dermcot-0.1.0"
+
+
+def test_the_card_declares_how_candidates_were_chosen(finished: tuple[Config, Outcome, Path]) -> None:
+    config, outcome, _ = finished
+    card = (release_folder(outcome, config) / "README.md").read_text().split("## Selection")[1].split("\n## ")[0]
+    assert f"Up to {config.propose.candidates} candidates" in card
+    assert "the mean of the six dimensions" in card
+    for name, least in config.select.thresholds.model_dump().items():
+        assert f"| {name} | {least} |" in card
 
 
 def test_card_and_manifest_carry_the_statement_of_intended_use(finished: tuple[Config, Outcome, Path]) -> None:
