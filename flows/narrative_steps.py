@@ -15,8 +15,9 @@ from corpus.selection import select
 from corpus.store import Store
 from flows.plan import Build, Collected, ShardResult
 from quality.expectations import COLUMNS
-from schemas.cards import cards_digest, load_cards
+from schemas.cards import cards_digest
 from schemas.config import Config
+from schemas.family_cards import knowledge
 from schemas.stage import rejections_frame
 from schemas.tables import DIMENSIONS, EVALUATIONS, NARRATIVES, polars_schema
 from schemas.taxonomy import load_taxonomy
@@ -30,7 +31,7 @@ _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
 def propose_settings(config: Config) -> Any:
     """Teacher, its revision, and how many candidates."""
-    return [config.propose.model_dump(mode="json"), textbook.teacher_revision(load_taxonomy(), load_cards())]
+    return [config.propose.model_dump(mode="json"), textbook.teacher_revision(load_taxonomy(), knowledge())]
 
 
 def propose_items(build: Build) -> pl.DataFrame:
@@ -43,7 +44,7 @@ def propose_items(build: Build) -> pl.DataFrame:
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Write the candidates of a shard of cases."""
-    result = textbook.propose(items.drop("row_key"), config.propose.candidates, load_taxonomy(), load_cards())
+    result = textbook.propose(items.drop("row_key"), config.propose.candidates, load_taxonomy(), knowledge())
     keys = items.select("case_id", "row_key")
     rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
     return ShardResult(result.kept.join(keys, on="case_id"), rejected)
@@ -110,7 +111,8 @@ _NAMES_ONLY = ("image_ids", "label_rule", "lesion_id", "patient_id", "source")
 
 def evaluate_settings(config: Config) -> Any:
     """Evaluator and what it knows."""
-    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, cards_digest(), load_taxonomy().digest]
+    known = [cards_digest(knowledge()), load_taxonomy().digest]
+    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, *known]
 
 
 def evaluate_items(build: Build) -> pl.DataFrame:
@@ -129,7 +131,7 @@ def run_evaluate(items: pl.DataFrame, config: Config, store: Store, scratch: Pat
     """Score a shard of narratives."""
     cases = items.select("case_id", *_CASE_FOR_RUBRIC).unique("case_id")
     narratives = _narratives_of(store, "standardise", items)
-    result = rubric.evaluate(narratives, cases, load_taxonomy(), load_cards())
+    result = rubric.evaluate(narratives, cases, load_taxonomy(), knowledge())
     return _by_narrative(result.kept, result.rejected, items)
 
 

@@ -8,18 +8,24 @@ about a disease in general are never faulted: only what is said of this case can
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas.narrative import Narrative
 from schemas.tables import LABEL_CERTAINTIES
 
 RULES = (
+    "not_entailed",
     "photograph_cannot_show",
+    "not_in_context",
     "certainty_beyond_label",
     "second_person",
     "dose_or_prescription",
     "leaked_label_source",
+    "leaked_hidden_fact",
+    "boilerplate",
+    "repeated",
 )
 
 #: The only certainties that allow a text to call its diagnosis confirmed.
@@ -42,27 +48,38 @@ def _words(pattern: str) -> re.Pattern[str]:
 #: What is claimed -> (words that claim it, words of ``context_used`` that allow it).
 _BEYOND_A_PHOTOGRAPH = {
     "palpation": (
-        _words(r"palpa\w*|indurat\w*|firm|soft to (?:the )?touch|tender\w*|dimpl\w*|fluctua\w*"),
+        _words(
+            r"palpa\w*|indurat\w*|firm(?:ness|er)?|rubbery|(?:non-?)?tender\w*|(?:to|on) (?:the )?(?:touch|pressure)|"
+            r"feels?|felt|dimpl\w*|fluctua\w*|freely mobile|fixed to"
+        ),
         _words(r"palpa\w*|indurat\w*|firm\w*|tender\w*"),
     ),
     "temperature": (
-        _words(r"warm\w*|hot|fever\w*|febrile|temperature"),
+        _words(r"warm\w*|hot|heat|fever\w*|febrile|temperature|chills"),
         _words(r"warm\w*|fever\w*|temperature"),
     ),
     "pain or itch": (
-        _words(r"pain\w*|itch\w*|prurit\w*|burning|sore|stinging"),
+        _words(r"pain\w*|itch\w*|prurit\w*|burning|sore(?:ness)?|stinging|hurts?|asymptomatic"),
         _words(r"pain\w*|itch\w*|prurit\w*|burn\w*|hurt"),
     ),
     "history": (
         _words(
-            r"history of|family history|"
-            r"(?:has|have|had) (?:not )?(?:grown|changed|bled|enlarged|been (?:present|stable))|"
-            r"for (?:\w+ )?(?:days|weeks|months|years)|growth|bleeding|complains?|recently|since (?:birth|childhood)"
+            r"history of|family history|(?:has|have|had) (?:not |recently |slowly |rapidly )?"
+            r"(?:grown|changed|bled|enlarged|appeared|spread|been (?:present|stable|growing|there|treated))|"
+            r"(?:for|over|during|in) (?:the (?:past|last) )?(?:\w+ )?(?:days|weeks|months|years)|"
+            r"\w+[- ](?:day|week|month|year)s?(?:[- ]history| ago)|growth|growing|bleeding|complain\w*|recent(?:ly)?|"
+            r"since (?:birth|childhood|last)|previous(?:ly)? (?:treat|excis|remov|diagnos)\w*|"
+            r"(?:patient|he|she|they) (?:reports?|states?|notice[ds]?|denie[ds]|den(?:y|ies)|recalls?|describes?|says)|"
+            r"(?:took|taking|started|travel\w*)"
         ),
         _words(r"history|growth|grew|change\w*|bleed\w*|duration|onset"),
     ),
     "histology": (
-        _words(r"histolog\w*|histopatholog\w*|microscopic\w*|biops\w*|mitos[ei]s|atypical (?:cells|melanocytes)"),
+        _words(
+            r"histolog\w*|histopatholog\w*|microscop(?:y|ic|ically)|biops\w*|mitos[ei]s|mitotic|"
+            r"atypical (?:cells|melanocytes|keratinocytes)|nests of|dermal infiltrate|lymphocytic infiltrate|"
+            r"spongiosis|acantholysis|immunohistochem\w*|stain(?:s|ed|ing)|Breslow|Clark level"
+        ),
         _words(r"histolog\w*|biops\w*|patholog\w*"),
     ),
 }
@@ -90,21 +107,72 @@ _LABEL_SOURCE = _words(
     r"(?:given|provided|known|reference|true) (?:label|diagnosis)|the label|"
     r"annotat(?:ed as|or label)|HAM ?10000|PAD-UFES(?:-20)?|Fitzpatrick ?17k|ISIC"
 )
+#: Names of files and records, which no reader of an image can know.
+_IDENTIFIER = re.compile(
+    r"\b(?:ISIC|PAT|HAM|MEL|LESION|IMG)_\d+\w*|\b[\w-]+\.(?:jpe?g|png|tiff?|bmp|webp)\b|\b[0-9a-f]{16,}\b",
+    re.IGNORECASE,
+)
+_BOILERPLATE = re.compile(
+    r"as an? (?:AI|artificial|language model)|\bI (?:am|cannot|can't|do not|don't)\b|"
+    r"it is (?:important|worth|crucial) to note|"
+    r"(?:not|no substitute for|does not constitute) (?:professional )?medical advice|"
+    r"for (?:educational|informational) purposes|"
+    r"(?:consult|seek advice from) (?:a |your )?(?:qualified |healthcare |medical )?(?:professional|provider)|"
+    r"clinical correlation is (?:recommended|advised|required)|"
+    r"further (?:evaluation|testing) (?:is|may be) (?:needed|warranted)|"
+    r"various (?:factors|conditions|causes)|cannot be determined from (?:the|this) image alone",
+    re.IGNORECASE,
+)
+#: Words of a reported finding that say that it is one, and so need no fact behind them.
+_REPORTING = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and as at be by case for has have image in is it lesion morphology of on or patient present absent "
+        "reported reports site skin that the there this to type was were with years year old mm cm",
+    )
+)
+#: Two words with this many first letters in common tell the same fact: itchy and itching, warm and warmth.
+_STEM = 4
+_TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 
 
-def check_narrative(narrative: Narrative, label_certainty: str) -> list[CheckFinding]:
+def check_narrative(narrative: Narrative, label_certainty: str, hidden: Collection[str] = ()) -> list[CheckFinding]:
     """Every fault of ``narrative``, in the order of :data:`RULES` and of its text.
 
-    ``label_certainty``: how sure the case's label is, a word of :data:`schemas.tables.LABEL_CERTAINTIES`.
+    ``label_certainty``: how sure the case's label is, a word of :data:`schemas.tables.LABEL_CERTAINTIES`; ``hidden``:
+    facts of the case that its author was not to use, such as the identifiers of lesion and patient.
     """
     return [
+        *_not_entailed(narrative),
         *_photograph_cannot_show(narrative),
+        *_not_in_context(narrative),
         *certainty_beyond_label(narrative, label_certainty),
         *_anywhere(narrative, "second_person", _SECOND_PERSON, "addresses the reader"),
         *_anywhere(narrative, "dose_or_prescription", _DOSE, "names a dose, a schedule or a prescription"),
         *_anywhere(narrative, "leaked_label_source", _LABEL_SOURCE, "speaks of where the label comes from"),
+        *_leaked(narrative, hidden),
+        *_anywhere(narrative, "boilerplate", _BOILERPLATE, "says nothing of this case"),
+        *_repeated(narrative),
     ]
+
+
+def singled_out(narrative: Narrative) -> str | None:
+    """The node that the differential alone favours, the conclusion hidden; None when it favours none before all others.
+
+    A diagnosis is favoured by more evidence for it, less what speaks against it.
+    """
+    weights = sorted(
+        (
+            (len(e.evidence_for) - len(e.evidence_against), e.taxonomy_id)
+            for e in narrative.differential
+            if e.evidence_for
+        ),
+        reverse=True,
+    )
+    if not weights or (len(weights) > 1 and weights[0][0] == weights[1][0]):
+        return None
+    return weights[0][1]
 
 
 def sentences(narrative: Narrative) -> Iterator[str]:
@@ -126,6 +194,74 @@ def _texts(narrative: Narrative) -> Iterator[str]:
     yield narrative.next_step
 
 
+def _not_entailed(narrative: Narrative) -> Iterator[CheckFinding]:
+    """The conclusion must follow from the differential; read without it, the same diagnosis has to stand out."""
+    end, found = narrative.conclusion, singled_out(narrative)
+    if found != end.taxonomy_id:
+        instead = "no diagnosis" if found is None else repr(found)
+        detail = f"the differential singles out {instead}, and the conclusion is {end.taxonomy_id!r}"
+        yield CheckFinding("not_entailed", f"Diagnosis: {end.diagnosis}", detail)
+
+
+def _not_in_context(narrative: Narrative) -> Iterator[CheckFinding]:
+    """Findings called reported that the context does not hold, or holds otherwise."""
+    known = {word[:_STEM] for word in _TOKEN.findall(" ".join(narrative.context_used).casefold())}
+    answers = {
+        what.strip().casefold(): answer.strip()
+        for what, colon, answer in (line.partition(":") for line in narrative.context_used)
+        if colon
+    }
+    for finding in narrative.findings:
+        if finding.origin != "reported":
+            continue
+        words = [word for word in _TOKEN.findall(finding.text.casefold()) if word not in _REPORTING]
+        strange = [word for word in words if word[:_STEM] not in known]
+        numbers = [word for word in strange if word[0].isdigit()]
+        if numbers or 2 * len(strange) > len(words):
+            detail = f"{', '.join((numbers or strange)[:3])} is called reported, but the context does not give it"
+            yield CheckFinding("not_in_context", finding.text, detail)
+        elif contradicted := _contradicted(finding.text.casefold(), answers):
+            yield CheckFinding("not_in_context", finding.text, f"the context says of {contradicted} the opposite")
+
+
+def _contradicted(text: str, answers: Mapping[str, str]) -> str | None:
+    """The fact whose yes or no in the context a sentence turns round."""
+    for what, answer in answers.items():
+        if answer in ("yes", "no") and what in text:
+            denied = re.search(r"\b(?:absent|no|not|without|denied)\b", text) is not None
+            if denied == (answer == "yes"):
+                return what
+    return None
+
+
+def _leaked(narrative: Narrative, hidden: Collection[str]) -> Iterator[CheckFinding]:
+    """Names of files and records, and whatever the author was not to know, unless the context gives it."""
+    context = " ".join(narrative.context_used).casefold()
+    secrets = [secret.casefold() for secret in hidden if len(secret) > 3 and secret.casefold() not in context]
+    text = "\n".join(_texts(narrative))
+    folded = text.casefold()
+    if not _IDENTIFIER.search(text) and not any(secret in folded for secret in secrets):
+        return
+    for sentence in sentences(narrative):
+        match = _IDENTIFIER.search(sentence)
+        found = match.group() if match else next((s for s in secrets if s in sentence.casefold()), None)
+        if found:
+            yield CheckFinding("leaked_hidden_fact", sentence, f"{found!r} was not for the author to know")
+
+
+def _repeated(narrative: Narrative) -> Iterator[CheckFinding]:
+    """Sentences that stand twice in one section; a rationale may take up the evidence word for word."""
+    sections = (
+        [finding.text for finding in narrative.findings],
+        *([*entry.evidence_for, *entry.evidence_against] for entry in narrative.differential),
+        list(narrative.limitations),
+    )
+    for texts in sections:
+        for text, times in Counter(texts).items():
+            if times > 1:
+                yield CheckFinding("repeated", text, f"stands {times} times in one section")
+
+
 def _anywhere(narrative: Narrative, rule: str, pattern: re.Pattern[str], why: str) -> Iterator[CheckFinding]:
     if not pattern.search(" \n ".join(_texts(narrative))):
         return
@@ -140,6 +276,7 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     claims = [(finding.text, finding.origin != "typical") for finding in narrative.findings]
     for entry in narrative.differential:
         claims += [(text, False) for text in (*entry.evidence_for, *entry.evidence_against)]
+    claims.append((narrative.conclusion.rationale, False))
     for text, of_this_case in claims:
         for sentence in _split(text):
             if not of_this_case and (not _THIS_CASE.search(sentence) or _IN_GENERAL.search(sentence)):

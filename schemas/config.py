@@ -126,11 +126,11 @@ class Thresholds(Settings):
 
     accuracy: Score = 4.0
     safety: Score = 4.0
-    medical_groundedness: Score = 3.0
-    clinical_coverage: Score = 2.5
-    reasoning_coherence: Score = 3.0
-    description_precision: Score = 2.0
-    aggregate: Score = 3.0
+    medical_groundedness: Score = 3.8
+    clinical_coverage: Score = 2.3
+    reasoning_coherence: Score = 3.8
+    description_precision: Score = 2.3
+    aggregate: Score = 3.5
 
 
 class Quotas(Settings):

@@ -41,6 +41,16 @@ _NODE_FIELDS = {"id", "name", "parent", "level", "granularity", "malignancy", "s
 _SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015\u2212]+")
 
 
+#: First words of names that keep their capital inside a sentence.
+_PROPER = frozenset(
+    {
+        *("BAP1-inactivated", "Becker", "Behçet", "Bowen", "DNA", "Darier", "EBV-positive", "Ehlers-Danlos"),
+        *("Erdheim-Chester", "Fordyce", "Hailey-Hailey", "Kaposi", "Langerhans", "Lyme", "Merkel", "Meyerson"),
+        *("Mongolian", "Non-Langerhans", "Paget", "Reed", "Rosai-Dorfman", "Spitz", "Stevens-Johnson", "Sézary"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Node:
     """One node of the tree; ``parent`` is None at a root. The fields are explained in ``labels.yaml``."""
@@ -52,6 +62,11 @@ class Node:
     granularity: str
     malignancy: str
     synonyms: tuple[str, ...] = ()
+
+    @property
+    def spoken(self) -> str:
+        """The name as it stands inside a sentence."""
+        return self.name if self.name.split()[0] in _PROPER else self.name[0].lower() + self.name[1:]
 
 
 @dataclass(frozen=True)

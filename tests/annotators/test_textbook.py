@@ -10,40 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators.textbook import LENSES, case_prompt_digest, narrative_id, prompt_fields, propose, teacher_revision
+from annotators.textbook import case_prompt_digest, narrative_id, prompt_fields, propose, teacher_revision
+from annotators.textbook_narrative import LENSES
 from quality.checks import check_narrative
 from schemas.cards import load_cards
+from schemas.family_cards import MOST_MEMBERS, knowledge
 from schemas.narrative import Narrative, parse_tagged
-from schemas.tables import CASES, IMAGES, LABEL_CERTAINTIES, NARRATIVES, polars_schema
+from schemas.tables import LABEL_CERTAINTIES, NARRATIVES, polars_schema
 from schemas.taxonomy import load_taxonomy
+from tests.annotators.textbook_cases import SCHEMA, case
 
-TAXONOMY, CARDS = load_taxonomy(), load_cards()
-SCHEMA = {
-    **polars_schema(CASES),
-    "modality": pl.String(),
-    "tone_observations": polars_schema(IMAGES)["tone_observations"],
-    "image_digests": pl.List(pl.String),
-}
-
-
-def case(case_id: str = "src:1", **changes: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        **dict.fromkeys(SCHEMA),
-        "case_id": case_id,
-        "source": "src",
-        "image_ids": [case_id],
-        "node_id": "melanoma",
-        "label_certainty": "histopathology",
-        "age_years": 60.0,
-        "sex": "female",
-        "site": "back",
-        "concepts": [],
-        "facts": [{"key": "bleed", "value": "True"}, {"key": "biopsed", "value": "True"}],
-        "modality": "dermoscopic",
-        "tone_observations": [{"scale": "fitzpatrick", "low": 2, "high": 3, "origin": "x"}],
-        "image_digests": ["ab", "cd"],
-    }
-    return record | changes
+TAXONOMY, CARDS = load_taxonomy(), knowledge()
 
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -55,6 +32,7 @@ def narratives(*rows: dict[str, Any], n: int = 3) -> list[Narrative]:
     return [parse_tagged(text) for text in kept["completion"]]
 
 
+URGENCIES = ("emergency", "urgent", "soon", "routine")
 EVERY_CARD = [
     case(f"src:{node}/{index}", node_id=node, label_certainty=LABEL_CERTAINTIES[(index + len(node)) % 8], **facts)
     for node in CARDS
@@ -177,18 +155,46 @@ def test_a_conclusion_is_no_surer_than_its_label(certainty: str) -> None:
         assert ("confirmed" in end.rationale) == (certainty in ("histopathology", "confocal", "consensus"))
 
 
-def test_a_group_concludes_as_the_group_and_a_subtype_as_its_diagnosis() -> None:
+def test_a_conclusion_is_as_fine_as_its_label_and_no_finer() -> None:
     for label, concluded in [
         ("benign_keratosis", "benign_keratosis"),
         ("vascular_lesion", "vascular_lesion"),
         ("actinic_keratosis_or_squamous_cell_carcinoma", "actinic_keratosis_or_squamous_cell_carcinoma"),
-        ("lentigo_maligna", "melanoma"),
+        ("benign_vascular_proliferation", "benign_vascular_proliferation"),
+        ("lentigo_maligna", "lentigo_maligna"),
     ]:
         for narrative in narratives(case(node_id=label)):
             assert narrative.conclusion.taxonomy_id == concluded
             assert narrative.conclusion.malignancy == TAXONOMY.node(concluded).malignancy
             assert not TAXONOMY.is_ancestor(label, concluded)
             assert narrative.differential.count(narrative.differential[0]) == 1
+            told = " ".join(finding.text for finding in narrative.findings)
+            assert ("held to be a form of melanoma" in told) == (label == "lentigo_maligna")
+            open_end = "A finer diagnosis within it stays open." in narrative.conclusion.rationale
+            assert open_end == (TAXONOMY.node(label).level in ("group", "family"))
+
+
+def test_whatever_the_lens_what_must_not_be_missed_is_argued_against() -> None:
+    for row in EVERY_CARD:
+        dangers = set(CARDS[row["node_id"]].must_not_miss)
+        for narrative in narratives(row):
+            argued = {entry.taxonomy_id for entry in narrative.differential if entry.evidence_against}
+            assert not dangers or dangers & argued, row["case_id"]
+
+
+def test_a_family_is_told_by_its_members_and_keeps_their_dangers() -> None:
+    own, made = load_cards(), knowledge()
+    families = [card for node, card in made.items() if node not in own]
+    assert len(families) > 20
+    for card in families:
+        members = [node for node in own if TAXONOMY.is_ancestor(card.node_id, node)]
+        assert 0 < len(members) <= MOST_MEMBERS
+        assert all(not TAXONOMY.on_one_branch(edge.node_id, card.node_id) for edge in card.differentials)
+        pressing = min(URGENCIES.index(own[node].urgency) for node in members)
+        assert URGENCIES.index(card.urgency) == pressing
+        assert any(TAXONOMY.node(node).spoken in card.primary_morphology for node in members)
+        assert card.photograph_cannot_show[0].startswith("which member of the group it is")
+    assert "inflammatory_or_infectious_disease" not in made  # half of dermatology argues nothing
 
 
 def test_the_look_on_dark_skin_is_told_for_dark_skin() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quality.checks import RULES, check_narrative, sentences
+from quality.checks import RULES, check_narrative, sentences, singled_out
 from schemas.narrative import Narrative
 
 
@@ -47,15 +47,28 @@ def rules(text: Narrative, certainty: str = "clinical") -> list[str]:
     return [fault.rule for fault in check_narrative(text, certainty)]
 
 
+#: One text for each rule that has no need of a label.
+FAULTS = {
+    "not_entailed": narrative().model_copy(update={"differential": ()}),
+    "photograph_cannot_show": narrative("It feels firm."),
+    "not_in_context": narrative("The reported age is 41 years.", "reported", ("age: 14 years",)),
+    "second_person": narrative(next_step="You should wait."),
+    "dose_or_prescription": narrative(next_step="Cream twice daily."),
+    "leaked_label_source": narrative("The metadata say a papule."),
+    "leaked_hidden_fact": narrative("A papule as in ISIC_0024306."),
+    "boilerplate": narrative(next_step="Clinical correlation is recommended."),
+    "repeated": narrative().model_copy(update={"limitations": ("One.", "One.")}),
+}
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_each_rule_finds_its_fault_and_no_other_rule_does(rule: str) -> None:
+    assert rules(FAULTS[rule]) == [rule]
+
+
 def test_sound_text_has_no_fault() -> None:
     assert rules(narrative()) == []
-    assert set(RULES) == {
-        "photograph_cannot_show",
-        "certainty_beyond_label",
-        "second_person",
-        "dose_or_prescription",
-        "leaked_label_source",
-    }
+    assert {rule for test in FAULTS.values() for rule in rules(test)} | {"certainty_beyond_label"} == set(RULES)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +83,8 @@ def test_sound_text_has_no_fault() -> None:
     ],
 )
 def test_what_no_photograph_shows_needs_a_fact_in_the_context(claim: str, fact: str) -> None:
-    for origin in ("image", "reported"):
-        assert set(rules(narrative(claim, origin))) == {"photograph_cannot_show"}
+    for origin, beside in (("image", set()), ("reported", {"not_in_context"})):
+        assert set(rules(narrative(claim, origin))) == {"photograph_cannot_show"} | beside
         assert rules(narrative(claim, origin, (fact,))) == []
 
 
@@ -85,7 +98,7 @@ def test_knowledge_is_faulted_only_when_said_of_this_patient() -> None:
 def test_a_finding_points_at_its_sentence() -> None:
     (fault,) = check_narrative(narrative("A brown papule. It feels firm. Its edge is regular."), "clinical")
     assert fault.sentence == "It feels firm."
-    assert "'firm'" in fault.detail
+    assert "claims palpation" in fault.detail
     assert fault.sentence in list(sentences(narrative("A brown papule. It feels firm.")))
 
 
@@ -150,3 +163,66 @@ def test_plans_without_doses_pass(text: str) -> None:
 )
 def test_the_source_of_the_label_is_not_leaked(text: str) -> None:
     assert rules(narrative(text)) == ["leaked_label_source"]
+
+
+def _weighed(*entries: tuple[str, int, int], concluded: str = "dermatofibroma") -> Narrative:
+    differential = [
+        {
+            "diagnosis": node_id,
+            "taxonomy_id": node_id,
+            "evidence_for": [f"For {n} of {node_id}." for n in range(pro)],
+            "evidence_against": [f"Against {n} of {node_id}." for n in range(con)],
+        }
+        for node_id, pro, con in entries
+    ]
+    record = narrative(taxonomy_id=concluded).model_dump(mode="json") | {"differential": differential}
+    return Narrative.model_validate(record)
+
+
+@pytest.mark.parametrize(
+    ("entries", "concluded", "stands_out"),
+    [
+        ([("dermatofibroma", 3, 1), ("melanoma", 1, 1)], "dermatofibroma", "dermatofibroma"),
+        ([("dermatofibroma", 1, 1), ("melanoma", 3, 1)], "dermatofibroma", "melanoma"),
+        ([("dermatofibroma", 2, 1), ("melanoma", 1, 0)], "dermatofibroma", None),
+        ([("dermatofibroma", 0, 0)], "dermatofibroma", None),
+        ([("melanoma", 2, 0)], "dermatofibroma", "melanoma"),
+        ([], "dermatofibroma", None),
+    ],
+)
+def test_the_differential_alone_has_to_single_out_the_conclusion(
+    entries: list[tuple[str, int, int]], concluded: str, stands_out: str | None
+) -> None:
+    text = _weighed(*entries, concluded=concluded)
+    assert singled_out(text) == stands_out
+    assert (rules(text) == []) == (stands_out == concluded)
+
+
+@pytest.mark.parametrize(
+    ("finding", "context", "sound"),
+    [
+        ("The reported age is 60 years.", "age: 60 years", True),
+        ("The reported age is 6 years.", "age: 60 years", False),
+        ("Itching is reported as present.", "itching: yes", True),
+        ("Itching is reported as absent.", "itching: yes", False),
+        ("No itching is reported.", "itching: no", True),
+        ("The reported site: left forearm.", "site: forearm", True),
+        ("The reported site: scalp.", "site: forearm", False),
+        ("The reported size is 4 by 7 mm.", "size: 4 by 7 mm", True),
+        ("Smoking is reported.", "age: 60 years", False),
+    ],
+)
+def test_what_is_called_reported_is_in_the_context(finding: str, context: str, sound: bool) -> None:
+    found = [rule for rule in rules(narrative(finding, "reported", (context, "pain: yes"))) if rule == "not_in_context"]
+    assert found == ([] if sound else ["not_in_context"])
+
+
+def test_identifiers_and_hidden_facts_give_a_text_away_unless_they_were_given() -> None:
+    told = narrative("A papule of lesion HX-4471.")
+    assert [fault.rule for fault in check_narrative(told, "clinical")] == []
+    (fault,) = check_narrative(told, "clinical", hidden=["hx-4471", "x"])
+    assert (fault.rule, fault.sentence) == ("leaked_hidden_fact", "A papule of lesion HX-4471.")
+    given = narrative("A papule of lesion HX-4471.", context=("lesion: HX-4471",))
+    assert check_narrative(given, "clinical", hidden=["HX-4471"]) == []
+    for text in ("See lesion_12.jpg for it.", "Digest 0123456789abcdef0123 shows it."):
+        assert rules(narrative(text)) == ["leaked_hidden_fact"]
