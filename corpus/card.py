@@ -77,7 +77,9 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         "## Traceability\n\n`manifest.json` lists every file with its sha256, the configuration, the stages and the "
         "gates; `rejections.parquet` says why every record that is not here is not here; `splits.parquet` is the split "
         "ledger; `queue.parquet` names held-out cases by id and digest, and `certification.parquet` "
-        "the narratives to be scored by dermatologists, each with the chance it had of being drawn.\n",
+        "the narratives to be scored by dermatologists, each with the chance it had of being drawn. `report.html` "
+        "shows the release in pictures, made from these files, `candidates.parquet` (every candidate of the training "
+        "cases with its scores and what became of it) and `duplicates.parquet` (small pictures of some duplicates).\n",
     ]  # fmt: skip
     return "\n" + "\n".join(sections)
 

@@ -26,7 +26,7 @@ from corpus.release_rows import ROW_GROUP, SCALARS, cut_files, write_rows
 from schemas.errors import StoreError, UserError
 from schemas.tables import LEDGER, empty_frame
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
 _INDEX = ("case_id", "split", "group_id", "image_ids", "image_digests", "narrative_id", "licence_class")
 
@@ -37,13 +37,16 @@ class ReleaseContent:
 
     ``rows``: one per published case (:data:`SCALARS` plus ``split`` and ``row_digest``, the digest of narrative and
     evaluation). ``queue``: held-out cases (:data:`_INDEX`); ``certification``: the narratives among them to be scored
-    (:data:`corpus.certification.QUEUE`). ``ledger_entries``: new ones, ``since`` empty.
+    (:data:`corpus.certification.QUEUE`). ``candidates`` and ``duplicates``: what the report shows of candidates and of
+    duplicate clusters (:mod:`corpus.release_evidence`). ``ledger_entries``: new ones, ``since`` empty.
     ``record``: configuration, stages, counts, gates, software - what the manifest says beside the files.
     """
 
     rows: pl.DataFrame
     queue: pl.DataFrame
     certification: pl.DataFrame
+    candidates: pl.DataFrame
+    duplicates: pl.DataFrame
     rejections: pl.DataFrame
     ledger_entries: pl.DataFrame
     record: Mapping[str, Any]
@@ -51,7 +54,8 @@ class ReleaseContent:
     def key(self) -> str:
         """Digest of the content; software versions do not count, the configuration does."""
         rest = {name: value for name, value in self.record.items() if name != "software"}
-        tables = [table_digest(t) for t in (self.rows, self.queue, self.certification, self.rejections)]
+        content = (self.rows, self.queue, self.certification, self.candidates, self.duplicates, self.rejections)
+        tables = [table_digest(table) for table in content]
         return digest_of("release", FORMAT, tables, rest)
 
 
@@ -115,12 +119,14 @@ def publish(
     parent: str,
     rows_per_file: int,
     card: Callable[[str, Mapping[str, Any], pl.DataFrame], str],
+    report: Callable[[Folder, str, Mapping[str, Any]], str],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     progress: Callable[[int, int], None],
 ) -> tuple[Release, bool]:
     """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md;
-    a :class:`UserError` it raises refuses the release.
+    a :class:`UserError` it raises refuses the release. ``report(folder, name, manifest)`` is report.html, made from the
+    files written so far.
 
     ``parent``: manifest digest of the release whose splits and survivors the content took into account, "" for none.
     """
@@ -150,6 +156,8 @@ def publish(
             "index": index,
             "queue": content.queue.select(_INDEX).sort("split", "case_id"),
             "certification": content.certification,
+            "candidates": content.candidates,
+            "duplicates": content.duplicates,
             "rejections": content.rejections,
             "splits": _ledger(folder, earlier, content.ledger_entries, version),
         }
@@ -164,6 +172,9 @@ def publish(
             raise
         folder.write(f"{name}/README.md", text.encode())
         files["README.md"] = _described(folder, f"{name}/README.md", None)
+        as_read = json.loads(canonical_json({**manifest, "files": files}))  # so that it can be made anew, byte for byte
+        folder.write(f"{name}/report.html", report(folder, name, as_read).encode())
+        files["report.html"] = _described(folder, f"{name}/report.html", None)
         data = canonical_json({**manifest, "files": files})
         if not folder.put_if_absent(f"{name}/manifest.json", data):
             raise RuntimeError(f"{name} was published by someone else under this lease")

@@ -170,19 +170,19 @@ def explain(
 
 @app.command()
 def report(
-    release: Annotated[Path, typer.Argument(help="Directory of a release.")],
+    release: Annotated[str, typer.Argument(help="Directory or fsspec URL of a release.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; NAME.html beside the release by default.")
+        Path | None, typer.Option("--out", help="File to write; NAME.html in this directory by default.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a release: one file, no network, made from the release alone.
+    """Write the HTML report of a release anew: one file, no network, made from the release alone.
 
-    Example: dermcot report releases/dermcot-0.1.0
+    The same report lies in the release as report.html. Example: dermcot report releases/dermcot-0.1.0
     """
-    from flows.html_report import report_of
+    from flows.html_report import published_report
 
-    target = out or release.resolve().with_name(f"{release.resolve().name}.html")
-    html = report_of(release)
+    name, html = published_report(release)
+    target = out or Path(f"{name}.html")
     try:
         target.write_text(html, encoding="utf-8")
     except OSError as error:

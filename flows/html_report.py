@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
-from PIL import Image
 
 from corpus.digests import first_by_digest
-from quality.report import Exhibit, render_report
-from schemas.errors import UserError
+from corpus.filesystem import Folder
+from flows.evidence import small_jpeg
+from quality.diversity import repeated_limitations
+from quality.report import Evidence, Exhibit, Member, Refused, render_report
+from schemas.errors import StoreError, UserError
 from schemas.tables import DIMENSIONS
+from schemas.taxonomy import load_taxonomy
 
 _GALLERY = 24
 _THUMBNAIL = (420, 420)
 _SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", *DIMENSIONS]
 _SHOWN = ["images", "text", "attribution", "age_years", "sex", "site", "modality", "label_certainty", *_SCALARS]
+_RELATIONS = {"survivor": "kept", "exact": "exact duplicate", "conflict": "labels disagree: all refused"}
 
 
-def report_of(release: Path) -> str:
-    """The HTML report of the release in a folder; :class:`UserError` when there is no whole release."""
+def published_report(release: str) -> tuple[str, str]:
+    """Name and HTML report of the release in a folder or at an fsspec URL; :class:`UserError` when it is none."""
+    parent, _, name = release.rstrip("/").rpartition("/")
     try:
-        manifest = json.loads((release / "manifest.json").read_text(encoding="utf-8"))
-        files = {path: path.split("/")[1] for path in sorted(manifest["files"]) if path.startswith("data/")}
-        frames = [_read(release / path).with_columns(split=pl.lit(s), file=pl.lit(path)) for path, s in files.items()]
-        rejections = pl.read_parquet(release / "rejections.parquet")
-    except FileNotFoundError as error:
+        folder = Folder(parent or ".")
+        manifest = json.loads(folder.read(f"{name}/manifest.json"))
+        return name, report_of(folder, name, manifest)
+    except (FileNotFoundError, NotADirectoryError, StoreError) as error:
         raise UserError(
-            f"{release} is no whole release ({error.filename} is not there): give the directory that `dermcot run` "
-            "printed last"
+            f"{release} is no whole release ({error}): give the directory that `dermcot run` printed last"
         ) from None
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"the manifest of {release} cannot be read ({error}): report on a release that this version made"
+        ) from None
+
+
+def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
+    """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists."""
+    paths = {path: path.split("/")[1] for path in sorted(manifest["files"]) if path.startswith("data/")}
+    frames = [
+        _table(folder, f"{name}/{path}", [*_SCALARS, "narrative_json"]).with_columns(
+            split=pl.lit(split), file=pl.lit(path)
+        )
+        for path, split in paths.items()
+    ]
     rows = pl.concat(frames).sort("case_id")
-    return render_report(manifest, rows, rejections, _exhibits(release, rows))
+    candidates = _table(folder, f"{name}/candidates.parquet")
+    evidence = Evidence(
+        exhibits=_exhibits(folder, name, rows),
+        clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
+        candidates=candidates,
+        refused=_refused(candidates),
+        limitations=repeated_limitations(rows["narrative_json"]),
+    )
+    return render_report(manifest, rows, _table(folder, f"{name}/rejections.parquet"), evidence)
 
 
-def _read(path: Path) -> pl.DataFrame:
-    frame = pl.from_arrow(pq.read_table(path, columns=_SCALARS))
+def _table(folder: Folder, path: str, columns: list[str] | None = None, ids: list[str] | None = None) -> pl.DataFrame:
+    filters = None if ids is None else [("case_id", "in", ids)]
+    with folder.fs.open(folder.path(path), "rb") as file:
+        frame = pl.from_arrow(pq.read_table(file, columns=columns, filters=filters))
     assert isinstance(frame, pl.DataFrame)
     return frame
 
@@ -57,12 +84,11 @@ def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:
     return ranked.head(size).sort("diagnosis", "case_id")["case_id"].to_list()
 
 
-def _exhibits(release: Path, rows: pl.DataFrame) -> list[Exhibit]:
+def _exhibits(folder: Folder, name: str, rows: pl.DataFrame) -> list[Exhibit]:
     wanted = gallery(rows) if rows.height else []
     found: dict[str, Exhibit] = {}
     for (path,), part in rows.filter(pl.col("case_id").is_in(wanted)).group_by("file"):
-        ids = part["case_id"].to_list()
-        for row in pq.read_table(release / str(path), columns=_SHOWN, filters=[("case_id", "in", ids)]).to_pylist():
+        for row in _table(folder, f"{name}/{path}", _SHOWN, part["case_id"].to_list()).iter_rows(named=True):
             found[row["case_id"]] = _exhibit(row)
     return [found[case_id] for case_id in wanted]
 
@@ -77,15 +103,42 @@ def _exhibit(row: dict[str, Any]) -> Exhibit:
         credit=f"{row['attribution']} ({row['licence']})",
         scores={name: row[name] for name in DIMENSIONS},
         text=row["text"],
-        image=_thumbnail(row["images"][0]["bytes"]),
+        image=_uri(small_jpeg(row["images"][0]["bytes"], _THUMBNAIL)),
     )
 
 
-def _thumbnail(data: bytes) -> str:
-    """The image as a small JPEG in a ``data:`` URI."""
-    with Image.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
-    small.thumbnail(_THUMBNAIL)
-    sink = io.BytesIO()
-    small.save(sink, "JPEG", quality=78)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+def _clusters(rows: pl.DataFrame) -> list[list[Member]]:
+    clusters: dict[str, list[Member]] = {}
+    for row in rows.iter_rows(named=True):
+        near = f"near duplicate, {row['distance']} of 256 bits from the kept one"
+        clusters.setdefault(row["cluster_id"], []).append(
+            Member(
+                image_id=row["image_id"],
+                picture=_uri(row["picture"]),
+                role=_RELATIONS.get(row["relation"], near),
+                label=row["raw_label"] or "no label",
+                credit=row["attribution"],
+            )
+        )
+    return list(clusters.values())
+
+
+def _refused(candidates: pl.DataFrame) -> list[Refused]:
+    taxonomy = load_taxonomy()
+    told = candidates.filter(pl.col("text").is_not_null())
+    order = told.sort(pl.col("outcome") != "below_threshold", "overall", "narrative_id")
+    return [
+        Refused(
+            case_id=row["case_id"],
+            diagnosis=taxonomy.node(row["taxonomy_id"]).name if row["taxonomy_id"] in taxonomy else row["taxonomy_id"],
+            outcome=row["outcome"].replace("_", " "),
+            scores={name: row[name] for name in DIMENSIONS},
+            critique=json.loads(row["critique"] or "{}"),
+            text=row["text"],
+        )
+        for row in order.iter_rows(named=True)
+    ]
+
+
+def _uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -14,6 +14,7 @@ from corpus.digests import row_digests, row_keys
 from corpus.selection import select
 from corpus.store import Store
 from flows.plan import Build, Collected, ShardResult
+from quality.diversity import sibling_distances
 from quality.expectations import COLUMNS
 from schemas.cards import cards_digest
 from schemas.config import Config
@@ -39,7 +40,7 @@ def propose_items(build: Build) -> pl.DataFrame:
     cases = build.table("split", "cases")
     prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
     keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
-    return cases.with_columns(row_keys(keyed, "propose", 1, propose_settings(build.config)))
+    return cases.with_columns(row_keys(keyed, "propose", 2, propose_settings(build.config)))
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
@@ -47,7 +48,13 @@ def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path
     result = textbook.propose(items.drop("row_key"), config.propose.candidates, load_taxonomy(), knowledge())
     keys = items.select("case_id", "row_key")
     rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
-    return ShardResult(result.kept.join(keys, on="case_id"), rejected)
+    texts = result.kept.group_by("case_id", maintain_order=True).agg("narrative_id", "completion")
+    distances = [distance for told in texts["completion"].to_list() for distance in sibling_distances(told)]
+    measured = texts.select(pl.col("narrative_id").explode()).with_columns(
+        pl.Series("sibling_distance", distances, dtype=pl.Float64)
+    )
+    kept = result.kept.join(measured, on="narrative_id", maintain_order="left").join(keys, on="case_id")
+    return ShardResult(kept, rejected)
 
 
 def plain_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, Any]]) -> Collected:

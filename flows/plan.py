@@ -33,7 +33,7 @@ Collected = tuple[Tables, Mapping[str, Any]]
 ROW_SCHEMAS: Mapping[str, pl.Schema] = {
     "fingerprint": FINGERPRINTS,
     "inspect": polars_schema(INSPECTIONS),
-    "propose": polars_schema(NARRATIVES),
+    "propose": pl.Schema({**polars_schema(NARRATIVES), "sibling_distance": pl.Float64()}),
     "standardise": pl.Schema({**polars_schema(NARRATIVES), "concluded_node": pl.String(), "text_length": pl.Int64()}),
     "evaluate": polars_schema(EVALUATIONS),
 }

@@ -15,7 +15,9 @@ from corpus.filesystem import Folder
 from corpus.packs import read_payloads
 from corpus.release_rows import SCALARS, TEXTS
 from corpus.releases import Release, ReleaseContent, publish, published_releases
+from flows.evidence import candidates, duplicates
 from flows.execute import rejections_of
+from flows.html_report import report_of
 from flows.plan import Build, Step, content_digest, step_key
 from flows.steps import READS_PARENT, STEPS
 from quality.gates import refuse_without_intended_use
@@ -62,9 +64,9 @@ def release_content(build: Build) -> ReleaseContent:
         "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
         "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
     }
-    return ReleaseContent(
-        published, queue, certification, all_rejections(build), build.table("split", "_ledger"), record
-    )
+    shown = (candidates(build, published), duplicates(build))
+    ledger = build.table("split", "_ledger")
+    return ReleaseContent(published, queue, certification, *shown, all_rejections(build), ledger, record)
 
 
 def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
@@ -176,6 +178,7 @@ def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple
             build.parent.digest,
             build.config.release.rows_per_file,
             _card,
+            report_of,
             texts,
             payloads,
             progress,

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from quality.diversity import spread
 from schemas.tables import DIMENSIONS
 from schemas.tone import TONE_GROUPS
 
@@ -50,6 +51,41 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Member:
+    """An image of a duplicate cluster: its picture as a ``data:`` URI, and what it is to the rest."""
+
+    image_id: str
+    picture: str
+    role: str
+    label: str
+    credit: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A candidate that was not published: why, its scores, what the evaluator said of each dimension, and the text."""
+
+    case_id: str
+    diagnosis: str
+    outcome: str
+    scores: Mapping[str, float]
+    critique: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report shows beside counts. ``candidates``: :data:`corpus.release_evidence.CANDIDATES`; ``limitations``:
+    the commonest limitation sentences with the share of rows they stand in."""
+
+    exhibits: Sequence[Exhibit]
+    clusters: Sequence[Sequence[Member]]
+    candidates: pl.DataFrame
+    refused: Sequence[Refused]
+    limitations: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar: a label, a count, its length in percent of the longest, and a remark."""
 
@@ -59,13 +95,11 @@ class Bar:
     remark: str = ""
 
 
-def render_report(
-    manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: pl.DataFrame, exhibits: Sequence[Exhibit]
-) -> str:
+def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: pl.DataFrame, evidence: Evidence) -> str:
     """The report as HTML.
 
     ``rows``: the published rows with ``diagnosis``, ``source``, ``licence``, ``tone_group``, ``split`` and the scores;
-    ``rejections``: the release's rejections table; ``exhibits``: the gallery, in the order shown.
+    ``rejections``: the release's rejections table.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -83,8 +117,9 @@ def render_report(
             ("Skin tone (Fitzpatrick)", composition(rows, "tone_group", TONE_GROUPS)),
             ("Split", composition(rows, "split")),
         ],
-        scores=[histogram(rows, name, _threshold(manifest, name), rejections) for name in DIMENSIONS],
-        exhibits=exhibits,
+        scores=[histogram(rows, evidence.candidates, name, _threshold(manifest, name)) for name in DIMENSIONS],
+        diversity=_diversity(evidence.candidates),
+        evidence=evidence,
         reasons=reasons(rejections),
         gates=gates,
         failed=[result for result in gates if not result["success"]],
@@ -129,23 +164,43 @@ def _threshold(manifest: Mapping[str, Any], dimension: str) -> float:
     return float(manifest["configuration"]["select"]["thresholds"][dimension])
 
 
-def histogram(rows: pl.DataFrame, dimension: str, threshold: float, rejections: pl.DataFrame) -> dict[str, Any]:
-    """What is shown of one dimension: bars of 0.2 points, quartiles, the share at the ceiling, refused candidates."""
-    values = rows[dimension]
-    bins = [0] * _BINS
-    for value in values.to_list():
-        bins[min(_BINS - 1, int(value / 5 * _BINS))] += 1
-    tallest = max(bins, default=0) or 1
-    failed = rejections.filter((pl.col("rule") == "below_threshold") & pl.col("value").str.starts_with(f"{dimension}="))
+def histogram(rows: pl.DataFrame, candidates: pl.DataFrame, dimension: str, threshold: float) -> dict[str, Any]:
+    """What is shown of one dimension: shares of candidates and of published rows in bars of 0.2 points, the share of
+    candidates that a threshold there would accept, quartiles, and the share at the ceiling."""
+    every, values = candidates[dimension], rows[dimension]
+    shares = [_shares(every), _shares(values)]
+    tallest = max(max(share, default=0.0) for share in shares) or 1.0
+    accepted = [every.filter(every >= least / 5).len() / max(1, every.len()) for least in range(_BINS + 1)]
     quartiles = [values.quantile(q, "nearest") for q in (0.25, 0.5, 0.75)] if rows.height else [0.0, 0.0, 0.0]
     return {
         "name": dimension.replace("_", " "),
-        "bars": [100 * n / tallest for n in bins],
+        "candidates": [100 * share / tallest for share in shares[0]],
+        "published": [100 * share / tallest for share in shares[1]],
+        "curve": " ".join(f"{10 * at},{70 - 68 * share:.2f}" for at, share in enumerate(accepted)),
         "threshold": threshold,
         "quartiles": [f"{value:.2f}" for value in quartiles],
         "ceiling": f"{100 * values.filter(values >= _CEILING).len() / max(1, rows.height):.1f} %",
-        "refused": failed.height,
+        "accepted": f"{100 * every.filter(every >= threshold).len() / max(1, every.len()):.1f} %",
+        "n": every.len(),
     }
+
+
+def _shares(values: pl.Series) -> list[float]:
+    bins = [0] * _BINS
+    for value in values.to_list():
+        bins[min(_BINS - 1, int(value / 5 * _BINS))] += 1
+    return [n / max(1, values.len()) for n in bins]
+
+
+def _diversity(candidates: pl.DataFrame) -> dict[str, Any] | None:
+    """Distances between the candidates of one case, in bars of 0.04; None when there was one candidate a case."""
+    known = candidates["sibling_distance"].drop_nulls()
+    if known.is_empty():
+        return None
+    mean, *quartiles = spread(known)
+    shares = _shares(known * 5)
+    return {"bars": [100 * share / max(shares) for share in shares], "mean": f"{mean:.2f}",
+            "quartiles": [f"{value:.2f}" for value in quartiles]}  # fmt: skip
 
 
 def reasons(rejections: pl.DataFrame) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from PIL import Image
 from corpus.card import render_card
 from corpus.certification import QUEUE
 from corpus.filesystem import Folder
+from corpus.release_evidence import CANDIDATES, DUPLICATES
 from corpus.release_rows import SCALARS, TEXTS, cut_files, release_features
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
 from schemas.config import ProposeSettings, SelectSettings
@@ -64,7 +65,10 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
     configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump()}
     record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only.",
               "configuration": configuration}  # fmt: skip
-    return ReleaseContent(frame, queue, pl.DataFrame(schema=QUEUE), rejected, ledger, record)
+    return ReleaseContent(
+        frame, queue, pl.DataFrame(schema=QUEUE), pl.DataFrame(schema=CANDIDATES), pl.DataFrame(schema=DUPLICATES),
+        rejected, ledger, record,
+    )  # fmt: skip
 
 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:
@@ -94,7 +98,8 @@ def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: A
     scratch.mkdir(parents=True, exist_ok=True)
     parent = read_parent(Folder(folder)).digest
     return publish(
-        Folder(folder), scratch, what, parent, rows_per_file, render_card, fetch, payloads, lambda done, total: None
+        Folder(folder), scratch, what, parent, rows_per_file, render_card, lambda *_: "<html>", fetch, payloads,
+        lambda done, total: None,
     )
 
 
@@ -123,7 +128,9 @@ def test_content_made_without_the_latest_release_is_refused(tmp_path: Path) -> N
     folder = tmp_path / "releases"
     release(folder, content(IDS))
     (tmp_path / "scratch").mkdir(exist_ok=True)
-    late = (Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, texts, payloads)
+    late = (
+        Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, lambda *_: "<html>", texts, payloads
+    )  # fmt: skip
     with pytest.raises(StoreError, match=r"published dermcot-0\.1\.0 in .* meanwhile"):
         publish(*late, lambda done, total: None)
     assert [r.name for r in published_releases(Folder(folder))] == ["dermcot-0.1.0"]

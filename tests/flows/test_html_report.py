@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -18,13 +19,18 @@ from typer.testing import CliRunner
 from flows.build import run_build
 from flows.cli import app
 from flows.execute import InProcess
-from flows.html_report import gallery, report_of
+from flows.html_report import gallery, published_report
 from quality.report import composition
 from schemas.config_file import load_config
 from schemas.errors import UserError
 from schemas.tables import DIMENSIONS
 from schemas.tone import TONE_GROUPS
 from tests.conftest import Quiet, write_config
+
+
+def report_of(release: Path) -> str:
+    return published_report(str(release))[1]
+
 
 VOID = {"meta", "img", "br", "rect", "line", "input", "hr", "link"}
 
@@ -97,6 +103,7 @@ def test_images_are_shown_small_with_their_case_and_credit(release: Path) -> Non
     page = Page(report_of(release))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     rows = pl.read_parquet(release / "data/train/*.parquet", columns=["case_id", "attribution"])
+    images = [attributes for attributes in images if "of case" in (attributes["alt"] or "")]
     assert len(images) == min(24, rows.height)
     for attributes in images:
         with Image.open(io.BytesIO(base64.b64decode((attributes["src"] or "").split(",")[1]))) as image:
@@ -135,13 +142,64 @@ def test_a_row_of_the_tone_table_is_there_when_nobody_is_in_it() -> None:
                                                        ("unknown", 1)]  # fmt: skip
 
 
-def test_the_command_writes_a_file_beside_the_release(release: Path, tmp_path: Path) -> None:
-    shutil.copytree(release, tmp_path / "dermcot-9.9.9")
-    done = CliRunner().invoke(app, ["report", str(tmp_path / "dermcot-9.9.9")])
-    assert done.output.strip() == str(tmp_path / "dermcot-9.9.9.html")
-    assert (tmp_path / "dermcot-9.9.9.html").read_text() == report_of(release)
+def test_the_release_holds_its_report_and_the_command_makes_it_anew(release: Path, tmp_path: Path) -> None:
+    written = (release / "report.html").read_text()
+    manifest = json.loads((release / "manifest.json").read_text())
+    assert manifest["files"]["report.html"]["sha256"] == hashlib.sha256(written.encode()).hexdigest()
+    done = CliRunner().invoke(app, ["report", str(release), "--out", str(tmp_path / "again.html")])
+    assert done.output.strip() == str(tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == written
+
+
+def test_duplicates_are_shown_as_pictures_with_what_was_kept_and_why(release: Path) -> None:
+    page = Page(report_of(release))
+    told = " ".join(page.text.split())
+    shown = pl.read_parquet(release / "duplicates.parquet")
+    assert shown["cluster_id"].n_unique() >= 3
+    assert {"survivor", "near_duplicate"} <= set(shown["relation"])
+    for image, relation, distance in shown.select("image_id", "relation", "distance").iter_rows():
+        assert image in told
+        if relation == "near_duplicate":
+            assert f"near duplicate, {distance} of 256 bits" in told
+    pictures = [a for tag, a in page.tags if tag == "img" and (a["alt"] or "").startswith("Image ") and "case" not in
+                (a["alt"] or "")]  # fmt: skip
+    assert len(pictures) == shown.height
+
+
+def test_no_held_out_case_is_among_the_candidates_or_the_pictures(release: Path) -> None:
+    held = pl.read_parquet(release / "queue.parquet")
+    candidates = pl.read_parquet(release / "candidates.parquet")
+    assert held.height
+    assert not set(held["case_id"]) & set(candidates["case_id"])
+    shown = set(pl.read_parquet(release / "duplicates.parquet")["image_id"])
+    assert not set(held["image_ids"].explode()) & shown
+
+
+def test_refused_candidates_come_with_scores_reasons_and_text(release: Path) -> None:
+    told = " ".join(Page(report_of(release)).text.split())
+    candidates = pl.read_parquet(release / "candidates.parquet")
+    rows = pl.read_parquet(release / "data/train/*.parquet", columns=["narrative_id"])
+    published = candidates.filter(pl.col("outcome") == "published")
+    assert set(published["narrative_id"]) == set(rows["narrative_id"])
+    worst = candidates.filter(pl.col("text").is_not_null())
+    assert 0 < worst.height <= 12
+    assert "published" not in set(worst["outcome"])
+    refused = candidates.filter(pl.col("outcome") != "published")
+    below = refused.filter(pl.col("outcome") == "below_threshold")
+    assert worst["overall"].min() == (below if below.height else refused)["overall"].min()
+    for text, critique in worst.select("text", "critique").iter_rows():
+        assert " ".join(text.split())[:80] in told
+        assert all(" ".join(advice.split()) in told for advice in json.loads(critique).values())
+
+
+def test_diversity_and_repetition_are_told(release: Path) -> None:
+    told = " ".join(Page(report_of(release)).text.split())
+    distances = pl.read_parquet(release / "candidates.parquet")["sibling_distance"]
+    assert f"mean distance {distances.mean():.2f}" in told
+    assert distances.min() > 0.2  # type: ignore[operator]
+    assert "Commonest limitation sentences" in told
 
 
 def test_a_folder_that_is_no_release_gets_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no whole release \(.*manifest.json is not there\)"):
+    with pytest.raises(UserError, match=r"is no whole release \(.*manifest.json"):
         report_of(tmp_path)
