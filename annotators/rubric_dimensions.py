@@ -7,7 +7,6 @@ text with one fault then loses in one dimension, which is what makes a score tel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from annotators.rubric_narrative import Judged, Tally
@@ -19,9 +18,10 @@ from annotators.rubric_vocabulary import (
     SAFETY_NET,
     TOPICS,
     UNHURRIED,
-    VAGUE,
     content,
     terms,
+    topics,
+    vague_words,
 )
 
 #: Share of a dimension that a text without sight of the image can reach: three of five.
@@ -60,7 +60,7 @@ def _accuracy(judged: Judged) -> Tally:
     if judged.own_cards:
         card = judged.own_cards[0]
         key = content(f"{card.primary_morphology} {card.colour} {card.border} {card.surface}")
-        missing = sorted(key - content(judged.findings))
+        missing = sorted(key.difference(*(content(text) for text in judged.findings)))
         if missing:
             words = ", ".join(missing[:3])
             share = len(missing) / len(key)
@@ -138,8 +138,8 @@ def _medical_groundedness(judged: Judged) -> Tally:
 
 def _foreign(text: str, judged: Judged) -> bool:
     """Whether a statement about the disease is mostly made of what no card says of it; vague words state nothing."""
-    words = content(VAGUE.sub("", text))
-    if VAGUE.search(text) or len(words) < 4:
+    words = content(text)
+    if vague_words(text) or len(words) < 4:
         return False
     strange = words - judged.known
     share = len(strange) / len(words)
@@ -150,8 +150,9 @@ def _clinical_coverage(judged: Judged) -> Tally:
     """Morphology to follow-up: how much of a consultation is there?"""
     narrative = judged.narrative
     tally = Tally(5.0)
-    for topic, pattern in TOPICS.items():
-        if not pattern.search(judged.findings):
+    spoken_of = frozenset[str]().union(*(topics(text) for text in judged.findings))
+    for topic in TOPICS:
+        if topic not in spoken_of:
             tally.lose(0.5, f"The findings say nothing of the {topic}; describe it.")
     described = len(judged.descriptive)
     if described < 4:
@@ -161,9 +162,10 @@ def _clinical_coverage(judged: Judged) -> Tally:
     argued = sum(bool(entry.evidence_for and entry.evidence_against) for entry in judged.alternatives)
     if argued < len(_TOO_FEW):
         tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued for and against; argue three.")
-    if not re.search(r"warning sign|red flag", judged.findings, re.I):
+    told = " ".join(judged.findings).casefold()
+    if "warning sign" not in told and "red flag" not in told:
         tally.lose(0.2, "Warning signs are not discussed; name them.")
-    if not re.search(r"\byears\b", judged.findings):
+    if " years" not in told:
         tally.lose(0.2, "The usual or reported age is not discussed; add it.")
     if len(narrative.limitations) < 2:
         tally.lose(0.4, "Limitations are thin; name what a photograph leaves open.")
@@ -213,8 +215,8 @@ def _description_precision(judged: Judged) -> Tally:
     exact = sum(found) / len(found) if found else 0.0
     if exact < 1:
         tally.lose(3.0 * (1 - exact), "Descriptions are short of terms; name lesion, edge, colour and surface exactly.")
-    for match in list(VAGUE.finditer(judged.findings))[:4]:
-        tally.lose(0.6, f"'{match.group()}' is vague; use the term for it.")
+    for words in [words for text in judged.findings for words in vague_words(text)][:4]:
+        tally.lose(0.6, f"'{words}' is vague; use the term for it.")
     return _blind(judged, tally)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
-from annotators.rubric_vocabulary import NOT_A_LOOK, content
+from annotators.rubric_vocabulary import content, tells_a_look
 from quality.checks import CheckFinding, check_narrative
 from schemas.cards import DifferentialEdge, KnowledgeCard, card_for
 from schemas.narrative import Differential, Finding, Narrative
@@ -88,9 +88,9 @@ class Judged:
         return list(found.values())
 
     @cached_property
-    def findings(self) -> str:
-        """The text of all findings."""
-        return " ".join(finding.text for finding in self.narrative.findings)
+    def findings(self) -> tuple[str, ...]:
+        """The texts of all findings."""
+        return tuple(finding.text for finding in self.narrative.findings)
 
     @cached_property
     def descriptive(self) -> list[Finding]:
@@ -98,7 +98,7 @@ class Judged:
         return [
             finding
             for finding in self.narrative.findings
-            if ("orpholog" in finding.text if finding.origin == "reported" else not NOT_A_LOOK.search(finding.text))
+            if ("orpholog" in finding.text if finding.origin == "reported" else tells_a_look(finding.text))
         ]
 
     @cached_property
@@ -133,7 +133,7 @@ class Judged:
     def described_instead(self) -> str | None:
         """The look-alike whose card explains the described look clearly better than that of the conclusion."""
         own = self.card(self.concluded)
-        said = content(" ".join(finding.text for finding in self.descriptive))
+        said = frozenset[str]().union(*(content(finding.text) for finding in self.descriptive))
         if own is None or len(said) < _FEW:
             return None
         fits = len(said & _look_words(own)) / len(said)
@@ -178,7 +178,7 @@ class Judged:
 
 @cache
 def _card_words(card: KnowledgeCard) -> frozenset[str]:
-    return frozenset(content(json.dumps(card.model_dump(mode="json"), ensure_ascii=False)))
+    return content(json.dumps(card.model_dump(mode="json"), ensure_ascii=False))
 
 
 @cache

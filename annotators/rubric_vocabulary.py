@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 ESCALATION = re.compile(
     r"\b(?:refer|biops|excis|urgent|dermatolog|rheumatolog|specialist|oncolog|emergenc|hospital|admi)", re.I
@@ -90,11 +91,35 @@ NOT_A_LOOK = re.compile(
 )
 
 
-def content(text: str) -> set[str]:
+#: Sentences recur from text to text: what is found in this many is remembered.
+_REMEMBERED = 1 << 15
+
+
+@lru_cache(_REMEMBERED)
+def content(text: str) -> frozenset[str]:
     """The words of a text that carry meaning, case folded."""
-    return {word for word in WORD.findall(text.casefold()) if word not in COMMON}
+    return frozenset(word for word in WORD.findall(text.casefold()) if word not in COMMON)
 
 
-def terms(text: str) -> set[str]:
+@lru_cache(_REMEMBERED)
+def terms(text: str) -> frozenset[str]:
     """The different descriptive terms of a text, as stems."""
-    return {match.casefold() for match in TERMS.findall(text)}
+    return frozenset(match.casefold() for match in TERMS.findall(text))
+
+
+@lru_cache(_REMEMBERED)
+def topics(text: str) -> frozenset[str]:
+    """The topics of a description that a text speaks of."""
+    return frozenset(topic for topic, pattern in TOPICS.items() if pattern.search(text))
+
+
+@lru_cache(_REMEMBERED)
+def vague_words(text: str) -> tuple[str, ...]:
+    """The vague words of a text, in order."""
+    return tuple(match.group() for match in VAGUE.finditer(text))
+
+
+@lru_cache(_REMEMBERED)
+def tells_a_look(text: str) -> bool:
+    """Whether a statement says how skin looks, rather than who is affected or what to fear."""
+    return NOT_A_LOOK.search(text) is None

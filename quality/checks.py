@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.narrative import Narrative
 from schemas.tables import LABEL_CERTAINTIES
@@ -134,6 +135,8 @@ _REPORTING = frozenset(
 #: Two words with this many first letters in common tell the same fact: itchy and itching, warm and warmth.
 _STEM = 4
 _TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?")
+#: Sentences recur from text to text: what the patterns find in this many is remembered.
+_REMEMBERED = 1 << 15
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 
 
@@ -143,18 +146,17 @@ def check_narrative(narrative: Narrative, label_certainty: str, hidden: Collecti
     ``label_certainty``: how sure the case's label is, a word of :data:`schemas.tables.LABEL_CERTAINTIES`; ``hidden``:
     facts of the case that its author was not to use, such as the identifiers of lesion and patient.
     """
-    return [
+    found = [
         *_not_entailed(narrative),
         *_photograph_cannot_show(narrative),
         *_not_in_context(narrative),
         *certainty_beyond_label(narrative, label_certainty),
-        *_anywhere(narrative, "second_person", _SECOND_PERSON, "addresses the reader"),
-        *_anywhere(narrative, "dose_or_prescription", _DOSE, "names a dose, a schedule or a prescription"),
-        *_anywhere(narrative, "leaked_label_source", _LABEL_SOURCE, "speaks of where the label comes from"),
         *_leaked(narrative, hidden),
-        *_anywhere(narrative, "boilerplate", _BOILERPLATE, "says nothing of this case"),
         *_repeated(narrative),
     ]
+    for sentence in sentences(narrative):
+        found += [CheckFinding(rule, sentence, detail) for rule, detail in _anywhere(sentence)]
+    return sorted(found, key=lambda fault: RULES.index(fault.rule))
 
 
 def singled_out(narrative: Narrative) -> str | None:
@@ -181,8 +183,9 @@ def sentences(narrative: Narrative) -> Iterator[str]:
         yield from _split(text)
 
 
-def _split(text: str) -> list[str]:
-    return _SENTENCE_END.split(text)
+@lru_cache(_REMEMBERED)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(_SENTENCE_END.split(text))
 
 
 def _texts(narrative: Narrative) -> Iterator[str]:
@@ -235,18 +238,16 @@ def _contradicted(text: str, answers: Mapping[str, str]) -> str | None:
 
 
 def _leaked(narrative: Narrative, hidden: Collection[str]) -> Iterator[CheckFinding]:
-    """Names of files and records, and whatever the author was not to know, unless the context gives it."""
+    """Whatever the author was not to know, unless the context gives it."""
+    if not hidden:
+        return
     context = " ".join(narrative.context_used).casefold()
     secrets = [secret.casefold() for secret in hidden if len(secret) > 3 and secret.casefold() not in context]
-    text = "\n".join(_texts(narrative))
-    folded = text.casefold()
-    if not _IDENTIFIER.search(text) and not any(secret in folded for secret in secrets):
-        return
-    for sentence in sentences(narrative):
-        match = _IDENTIFIER.search(sentence)
-        found = match.group() if match else next((s for s in secrets if s in sentence.casefold()), None)
-        if found:
-            yield CheckFinding("leaked_hidden_fact", sentence, f"{found!r} was not for the author to know")
+    folded = "\n".join(_texts(narrative)).casefold()
+    for secret in [secret for secret in secrets if secret in folded]:
+        for sentence in sentences(narrative):
+            if secret in sentence.casefold():
+                yield CheckFinding("leaked_hidden_fact", sentence, f"{secret!r} was not for the author to know")
 
 
 def _repeated(narrative: Narrative) -> Iterator[CheckFinding]:
@@ -262,31 +263,48 @@ def _repeated(narrative: Narrative) -> Iterator[CheckFinding]:
                 yield CheckFinding("repeated", text, f"stands {times} times in one section")
 
 
-def _anywhere(narrative: Narrative, rule: str, pattern: re.Pattern[str], why: str) -> Iterator[CheckFinding]:
-    if not pattern.search(" \n ".join(_texts(narrative))):
-        return
-    for sentence in sentences(narrative):
-        if match := pattern.search(sentence):
-            yield CheckFinding(rule, sentence, f"{match.group()!r} {why}")
+#: Patterns that are a fault in any sentence, and why.
+_ANYWHERE = (
+    ("second_person", _SECOND_PERSON, "addresses the reader"),
+    ("dose_or_prescription", _DOSE, "names a dose, a schedule or a prescription"),
+    ("leaked_label_source", _LABEL_SOURCE, "speaks of where the label comes from"),
+    ("leaked_hidden_fact", _IDENTIFIER, "is the name of a file or record"),
+    ("boilerplate", _BOILERPLATE, "says nothing of this case"),
+)
+
+
+@lru_cache(_REMEMBERED)
+def _anywhere(sentence: str) -> tuple[tuple[str, str], ...]:
+    """The faults of a sentence that no context excuses: rule and detail."""
+    return tuple(
+        (rule, f"{match.group()!r} {why}") for rule, pattern, why in _ANYWHERE if (match := pattern.search(sentence))
+    )
+
+
+@lru_cache(_REMEMBERED)
+def _claims(sentence: str, of_this_case: bool) -> tuple[tuple[str, str], ...]:
+    """What a sentence claims that no photograph shows, with the words that do; of a disease in general nothing."""
+    if not of_this_case and (not _THIS_CASE.search(sentence) or _IN_GENERAL.search(sentence)):
+        return ()
+    return tuple(
+        (claim, match.group())
+        for claim, (pattern, _) in _BEYOND_A_PHOTOGRAPH.items()
+        if (match := pattern.search(sentence))
+    )
 
 
 def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     """Claims about this case that neither the image nor the context can support."""
     context = " ; ".join(narrative.context_used)
-    claims = [(finding.text, finding.origin != "typical") for finding in narrative.findings]
+    texts = [(finding.text, finding.origin != "typical") for finding in narrative.findings]
     for entry in narrative.differential:
-        claims += [(text, False) for text in (*entry.evidence_for, *entry.evidence_against)]
-    claims.append((narrative.conclusion.rationale, False))
-    for text, of_this_case in claims:
+        texts += [(text, False) for text in (*entry.evidence_for, *entry.evidence_against)]
+    texts.append((narrative.conclusion.rationale, False))
+    for text, of_this_case in texts:
         for sentence in _split(text):
-            if not of_this_case and (not _THIS_CASE.search(sentence) or _IN_GENERAL.search(sentence)):
-                continue
-            for claim, (pattern, allowed) in _BEYOND_A_PHOTOGRAPH.items():
-                match = pattern.search(sentence)
-                if match and not allowed.search(context):
-                    detail = (
-                        f"{match.group()!r} claims {claim}, which no photograph shows and the context does not give"
-                    )
+            for claim, words in _claims(sentence, of_this_case):
+                if not _BEYOND_A_PHOTOGRAPH[claim][1].search(context):
+                    detail = f"{words!r} claims {claim}, which no photograph shows and the context does not give"
                     yield CheckFinding("photograph_cannot_show", sentence, detail)
 
 
