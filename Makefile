@@ -9,17 +9,24 @@ BIN := $(VENV)/bin
 EXTRAS := dev,ray,s3,vlm
 PYTEST_FLAGS ?=
 
-.PHONY: run test soak bench clean
+.PHONY: run test soak bench clean chromium
 
 run: $(VENV)/core
 	$(BIN)/dermcot sample sample
 	$(BIN)/dermcot run
 
-test: $(VENV)/all
+test: $(VENV)/all chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests $(PYTEST_FLAGS)
+
+# The browser that the tests look at reports with; where it cannot be installed they are skipped, saying so.
+chromium:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	{ ROOT=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); $$ROOT apt-get update -q && \
+	$$ROOT env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver; } || \
+	echo "chromium and chromium-driver could not be installed: the browser tests will be skipped"
 
 soak: $(VENV)/all
 	$(BIN)/python -m pytest tests -m soak -s $(PYTEST_FLAGS)

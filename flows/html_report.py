@@ -14,7 +14,7 @@ from corpus.digests import first_by_digest
 from corpus.filesystem import Folder
 from flows.evidence import small_jpeg
 from quality.diversity import repeated_limitations
-from quality.report import Evidence, Exhibit, Member, Refused, render_report
+from quality.report import Cluster, Evidence, Exhibit, Member, Refused, render_report
 from schemas.errors import StoreError, UserError
 from schemas.tables import DIMENSIONS
 from schemas.taxonomy import load_taxonomy
@@ -107,20 +107,21 @@ def _exhibit(row: dict[str, Any]) -> Exhibit:
     )
 
 
-def _clusters(rows: pl.DataFrame) -> list[list[Member]]:
-    clusters: dict[str, list[Member]] = {}
-    for row in rows.iter_rows(named=True):
-        near = f"near duplicate, {row['distance']} of 256 bits from the kept one"
-        clusters.setdefault(row["cluster_id"], []).append(
-            Member(
-                image_id=row["image_id"],
-                picture=_uri(row["picture"]),
-                role=_RELATIONS.get(row["relation"], near),
-                label=row["raw_label"] or "no label",
-                credit=row["attribution"],
-            )
+def _clusters(rows: pl.DataFrame) -> list[Cluster]:
+    groups = rows.partition_by("cluster_id", maintain_order=True)
+    return [
+        Cluster(
+            [_member(row) for row in group.iter_rows(named=True)],
+            group["attribution"].unique(maintain_order=True).to_list(),
         )
-    return list(clusters.values())
+        for group in groups
+    ]
+
+
+def _member(row: Mapping[str, Any]) -> Member:
+    near = f"near duplicate, {row['distance']} of 256 bits from the kept one"
+    role = _RELATIONS.get(row["relation"], near)
+    return Member(row["image_id"], _uri(row["picture"]), role, row["raw_label"] or "no label")
 
 
 def _refused(candidates: pl.DataFrame) -> list[Refused]:
