@@ -34,6 +34,8 @@ soak: $(VENV)/all
 bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_inspect
 	$(BIN)/python -m tests.benchmarks.bench_near_duplicates
+	$(BIN)/python -m tests.benchmarks.bench_rubric
+	$(BIN)/python -m tests.benchmarks.bench_narratives
 	$(BIN)/python -m tests.benchmarks.bench_build
 
 $(VENV)/bin/python:

@@ -30,6 +30,9 @@ _SERIOUS = ("malignant", "in_situ")
 _PRESSING = ("emergency", "urgent")
 #: What is missing of three argued alternatives costs, by how many there are.
 _TOO_FEW = (2.6, 1.7, 0.5)
+#: So many facts of the case itself are enough.
+_FACTS = 4
+_DESCRIPTIONS = 3
 _TERMS_A_FINDING = 2
 
 
@@ -118,7 +121,7 @@ def _must_not_miss(judged: Judged, tally: Tally) -> None:
 
 def _medical_groundedness(judged: Judged) -> Tally:
     """Is everything said either reported, seen, or known of the disease?"""
-    tally = Tally(4.7)
+    tally = Tally(4.6)
     for fault in judged.faults_of("photograph_cannot_show")[:3]:
         tally.lose(1.2, f"'{fault.sentence}': {fault.detail}; remove it or give its source.")
     for fault in judged.faults_of("not_in_context")[:3]:
@@ -131,8 +134,8 @@ def _medical_groundedness(judged: Judged) -> Tally:
         if finding.origin == "typical" and _foreign(finding.text, judged):
             tally.lose(0.7, f"'{finding.text}' is not what is known of the disease; keep to its typical features.")
     facts = sum(finding.origin != "typical" for finding in judged.narrative.findings)
-    if facts < 6:
-        tally.lose(0.1 * (6 - facts), f"Only {facts} findings belong to this case; use more reported facts.")
+    if facts < _FACTS:
+        tally.lose(0.15 * (_FACTS - facts), f"Only {facts} findings belong to this case; use more reported facts.")
     return tally
 
 
@@ -153,10 +156,13 @@ def _clinical_coverage(judged: Judged) -> Tally:
     spoken_of = frozenset[str]().union(*(topics(text) for text in judged.findings))
     for topic in TOPICS:
         if topic not in spoken_of:
-            tally.lose(0.5, f"The findings say nothing of the {topic}; describe it.")
+            tally.lose(0.3, f"The findings say nothing of the {topic}; describe it.")
     described = len(judged.descriptive)
-    if described < 4:
-        tally.lose(0.5 * (4 - described), f"Only {described} findings describe the skin; go from lesion to surface.")
+    if described < _DESCRIPTIONS:
+        tally.lose(
+            0.6 * (_DESCRIPTIONS - described),
+            f"Only {described} findings describe the skin; go from lesion to surface.",
+        )
     if not any(finding.origin != "typical" for finding in narrative.findings):
         tally.lose(0.5, "Nothing reported of this case is used; begin with age and site.")
     argued = sum(bool(entry.evidence_for and entry.evidence_against) for entry in judged.alternatives)
@@ -164,7 +170,7 @@ def _clinical_coverage(judged: Judged) -> Tally:
         tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued for and against; argue three.")
     told = " ".join(judged.findings).casefold()
     if "warning sign" not in told and "red flag" not in told:
-        tally.lose(0.2, "Warning signs are not discussed; name them.")
+        tally.lose(0.3, "Warning signs are not discussed; name them.")
     if " years" not in told:
         tally.lose(0.2, "The usual or reported age is not discussed; add it.")
     if len(narrative.limitations) < 2:

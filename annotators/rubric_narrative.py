@@ -22,7 +22,7 @@ _FEW = 8
 #: Words that frame a statement about any disease, or weigh a reported fact, and so are known of none in particular.
 _FRAME = (
     "colour border surface warning signs general classed under form rest held benign malignant cancer forerunner "
-    "confined epidermis neoplasm mixed uncertain behaviour dermoscopy shows skin look range years light dark"
+    "confined epidermis growth mixed uncertain behaviour dermoscopy shows skin look range years light dark"
 )
 _WEIGHING = (
     "lies outside inside range years regions active lesion expected stable benign considered because feature support"

@@ -86,7 +86,7 @@ TERMS = re.compile(
 NOT_A_LOOK = re.compile(
     r"warning sign|red flag|\bage range|\bages? (?:is|of|lies)|distribution|classed under|a form of|behaviour|"
     r"diagnosis|"
-    r"typically (?:benign|malignant|no neoplasm|a forerunner|a cancer)",
+    r"typically (?:benign|malignant|not a growth|a forerunner|a cancer)",
     re.I,
 )
 

@@ -47,7 +47,7 @@ _BEHAVIOUR = {
     "premalignant": "a forerunner of cancer",
     "in_situ": "a cancer still confined to the epidermis",
     "malignant": "malignant",
-    "not_neoplastic": "no neoplasm",
+    "not_neoplastic": "not a growth",
     "mixed": "of mixed behaviour",
     "indeterminate": "of uncertain behaviour",
 }
@@ -101,8 +101,10 @@ def compose(
         turn=offset // len(LENSES) + candidate // len(LENSES),
     )
     reported = _reported(writer)
-    if writer.lens == "morphology":  # argues from the look; of the facts only age, site and described morphology
-        reported = {key: value for key, value in reported.items() if key in ("age", "site", "image", "morphology")}
+    if writer.lens == "morphology":  # argues from the look; of the facts only age, site, tone and described morphology
+        reported = {
+            key: value for key, value in reported.items() if key in ("age", "site", "tone", "image", "morphology")
+        }
     told = [Finding(origin="reported", text=sentence) for _, sentence in reported.values()]
     known = [Finding(origin="typical", text=sentence) for sentence in _typical(writer)]
     favoured = _favoured(writer, set(reported))
@@ -164,27 +166,35 @@ def _typical(writer: _Writer) -> list[str]:
         "ages": f"The usual age range of {name} is {ages}.",
         "red_flags": f"Warning signs in {name} in general are {_listed(card.red_flags)}.",
     }
-    if tone := writer.fields["fitzpatrick"]:
+    tone = writer.fields["fitzpatrick"]
+    if _on_dark_skin(writer):  # the colour that a card gives first is often that of light skin
+        said["colour"] = f"Typical look of {name} on dark skin: {card.skin_tones.dark}."
+    elif tone:
         looks = {"light": card.skin_tones.light, "dark": card.skin_tones.dark}
         kinds = (["light"] if tone[0] <= 3 else []) + (["dark"] if tone[1] >= 4 else [])
         said["tone"] = " ".join(f"On {kind} skin the typical look is: {looks[kind]}." for kind in kinds)[:600].strip()
     if card.dermoscopy and writer.fields["modality"] == "dermoscopic":
         said["dermoscopy"] = f"Under dermoscopy, {name} typically shows {_listed(card.dermoscopy)}."
     order = {
-        "morphology": ("morphology", "colour", "border", "surface", "dermoscopy", "distribution", "kind"),
-        "history": ("ages", "distribution", "tone", "kind", "morphology", "colour", "surface", "red_flags"),
-        "exclusion": ("kind", "red_flags", "morphology", "dermoscopy", "colour", "surface", "border", "tone"),
+        "morphology": ("morphology", "colour", "border", "surface", "dermoscopy", "distribution", "tone"),
+        "history": ("ages", "distribution", "tone", "colour", "morphology", "surface", "red_flags"),
+        "exclusion": ("kind", "red_flags", "border", "colour", "dermoscopy", "distribution", "morphology"),
     }[writer.lens]
+    if writer.node.id != card.node_id:  # that the features are those of the whole disease is said whatever the lens
+        order = ("kind", *(part for part in order if part != "kind"))
     return [said[part] for part in order if part in said]
+
+
+def _on_dark_skin(writer: _Writer) -> bool:
+    tone = writer.fields["fitzpatrick"]
+    return tone is not None and tone[0] >= 4
 
 
 def _kind(writer: _Writer) -> str:
     """Where the diagnosis stands in the tree, from coarse to fine."""
     node, name = writer.node, writer.name
     if node.id != writer.card.node_id:
-        return (
-            f"{_capital(node.spoken)} is usually held to be a form of {name}, of which the rest is typical."
-        )
+        return f"{_capital(node.spoken)} is usually held to be a form of {name}, of which the rest is typical."
     path = writer.taxonomy.path(node.id)
     behaviour = _BEHAVIOUR[node.malignancy]
     if len(path) == 1:
@@ -197,13 +207,12 @@ def _alternatives(writer: _Writer, used: set[str]) -> list[DifferentialEdge]:
     """The look-alikes argued, in order; among them always one that must not be missed, where the card names any."""
     card = writer.card
     edges = [edge for at, edge in enumerate(card.differentials) if at < LEADING or edge.node_id in card.must_not_miss]
-    start = writer.turn % len(edges)
-    turned = edges[start:] + edges[:start]
+    classic, rest = edges[0], edges[1:]  # the first look-alike of a card is its classic one
+    start = writer.turn % len(rest)
+    turned = [classic, *rest[start:], *rest[:start]]
     if writer.lens == "exclusion":
         turned.sort(key=lambda edge: edge.node_id not in card.must_not_miss)
-    elif writer.lens == "morphology":  # the first look-alike of a card is its classic one
-        turned.sort(key=lambda edge: edge is not edges[0])
-    else:
+    elif writer.lens == "history":
         turned.sort(key=lambda edge: _misfits(writer, edge, used))
     chosen = turned[:ARGUED]
     danger = [edge for edge in turned if edge.node_id in card.must_not_miss]
@@ -246,7 +255,7 @@ def _favoured(writer: _Writer, used: set[str]) -> Differential:
     features = {
         "surface": f"A surface that would support it: {card.surface}.",
         "border": f"A border that would support it: {card.border}.",
-        "colour": f"A colour that would support it: {card.colour}.",
+        "colour": f"A colour that would support it: {card.skin_tones.dark if _on_dark_skin(writer) else card.colour}.",
         "distribution": f"A distribution that would support it: {card.distribution}.",
     }
     order = {
@@ -337,7 +346,7 @@ def _limitations(writer: _Writer, reported: Mapping[str, tuple[str, str]]) -> tu
 def _next_step(writer: _Writer) -> str:
     flags = writer.card.red_flags
     first = (writer.turn + LENSES.index(writer.lens)) % len(flags)
-    return f"{writer.card.next_step} Earlier review for {flags[first]} or {flags[(first + 1) % len(flags)]}."
+    return f"{writer.card.next_step} Earlier review for {flags[first]}, or for {flags[(first + 1) % len(flags)]}."
 
 
 def _capital(text: str) -> str:
