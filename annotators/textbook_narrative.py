@@ -175,7 +175,7 @@ def _typical(writer: _Writer) -> list[str]:
         said["tone"] = " ".join(f"On {kind} skin the typical look is: {looks[kind]}." for kind in kinds)[:600].strip()
     if card.dermoscopy and writer.fields["modality"] == "dermoscopic":
         said["dermoscopy"] = f"Under dermoscopy, {name} typically shows {_listed(card.dermoscopy)}."
-    order = {
+    order: tuple[str, ...] = {
         "morphology": ("morphology", "colour", "border", "surface", "dermoscopy", "distribution", "tone"),
         "history": ("ages", "distribution", "tone", "colour", "morphology", "surface", "red_flags"),
         "exclusion": ("kind", "red_flags", "border", "colour", "dermoscopy", "distribution", "morphology"),
