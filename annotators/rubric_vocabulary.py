@@ -92,7 +92,7 @@ NOT_A_LOOK = re.compile(
 
 
 #: Sentences recur from text to text: what is found in this many is remembered.
-_REMEMBERED = 1 << 15
+_REMEMBERED = 1 << 13
 
 
 @lru_cache(_REMEMBERED)

@@ -136,7 +136,7 @@ _REPORTING = frozenset(
 _STEM = 4
 _TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?")
 #: Sentences recur from text to text: what the patterns find in this many is remembered.
-_REMEMBERED = 1 << 15
+_REMEMBERED = 1 << 13
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
 
 
@@ -299,7 +299,9 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     texts = [(finding.text, finding.origin != "typical") for finding in narrative.findings]
     for entry in narrative.differential:
         texts += [(text, False) for text in (*entry.evidence_for, *entry.evidence_against)]
-    texts.append((narrative.conclusion.rationale, False))
+    end = narrative.conclusion
+    named = re.compile(re.escape(end.diagnosis), re.IGNORECASE)  # what a disease is called is no claim
+    texts.append((named.sub("it", end.rationale), False))
     for text, of_this_case in texts:
         for sentence in _split(text):
             for claim, words in _claims(sentence, of_this_case):

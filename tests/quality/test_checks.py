@@ -95,6 +95,12 @@ def test_knowledge_is_faulted_only_when_said_of_this_patient() -> None:
     assert rules(narrative(evidence="The patient has pain.")) == ["photograph_cannot_show"]
 
 
+def test_what_a_disease_is_called_claims_nothing_of_the_case() -> None:
+    told = "The favoured diagnosis is pruritic dermatosis; it rests on what the person reported."
+    assert rules(narrative(diagnosis="Pruritic dermatosis", rationale=told)) == []
+    assert rules(narrative(rationale="The person has a pruritic rash.")) == ["photograph_cannot_show"]
+
+
 def test_a_finding_points_at_its_sentence() -> None:
     (fault,) = check_narrative(narrative("A brown papule. It feels firm. Its edge is regular."), "clinical")
     assert fault.sentence == "It feels firm."
