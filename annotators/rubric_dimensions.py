@@ -112,7 +112,8 @@ def _must_not_miss(judged: Judged, tally: Tally) -> None:
         and any(judged.taxonomy.on_one_branch(entry.taxonomy_id, node) for node in partners)
     ]
     names = " or ".join(judged.taxonomy.node(node).name for node in partners)
-    if not any(entry.evidence_against for entry in named):
+    against = " ".join(text for entry in judged.narrative.differential for text in entry.evidence_against).casefold()
+    if not any(entry.evidence_against or entry.diagnosis.casefold() in against for entry in named):
         quoted = f"'{named[0].diagnosis}' is named but not argued against" if named else "Not considered"
         tally.cap(3.0, f"{quoted}; argue against {names}, which must not be missed.")
     elif len(named) < len(partners):

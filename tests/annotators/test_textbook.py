@@ -63,7 +63,8 @@ def test_no_cases_give_empty_tables() -> None:
 
 
 def test_a_case_without_a_card_is_rejected_with_its_reason() -> None:
-    rows = [case("src:1", node_id="inflammatory_or_infectious_disease"), case("src:2", node_id=None, raw_label="odd"), case("src:3")]
+    broad = case("src:1", node_id="inflammatory_or_infectious_disease")
+    rows = [broad, case("src:2", node_id=None, raw_label="odd"), case("src:3")]
     result = propose(frame(*rows), 3, TAXONOMY, CARDS)
     assert result.kept["case_id"].unique().to_list() == ["src:3"]
     assert result.rejected.select("record_kind", "record_id", "stage", "rule", "value").rows() == [
