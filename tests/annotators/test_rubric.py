@@ -120,7 +120,7 @@ def test_scores_have_no_ceiling_and_sound_texts_pass_the_thresholds() -> None:
     assert (best_and_worst["spread"] > 0).mean() > 0.9  # type: ignore[operator]
 
 
-EVERY = cases_of_every_card(TAXONOMY, CARDS).gather_every(2)
+EVERY = cases_of_every_card(TAXONOMY, CARDS).gather_every(4)
 SOUND = standardise(propose(EVERY, 2, TAXONOMY, CARDS).kept, EVERY, TAXONOMY).kept
 
 
