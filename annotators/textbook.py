@@ -85,7 +85,7 @@ def propose(
         card = card_for(node_id, taxonomy, cards) if node_id in taxonomy else None
         if card is None:
             unknown = f"label not in the taxonomy: {case['raw_label']}"
-            detail = f"{node_id} is too broad a label to be argued" if node_id in taxonomy else unknown
+            detail = f"{node_id} has no knowledge card, or is too broad" if node_id in taxonomy else unknown
             rejected.append(rejection("case", case["case_id"], "propose", "no_card", value=node_id, detail=detail))
             missing[node_id or "(no node)"] += 1
             continue

@@ -78,6 +78,7 @@ def run(
             outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
+    print(f"To look at it: {outcome['path']}/report.html", file=sys.stderr)
     print(outcome["path"])
 
 
@@ -166,6 +167,49 @@ def explain(
     if not console.is_terminal:
         console.width = 10_000  # a pipe gets whole lines
     console.print(story(place, identifier))
+
+
+@app.command()
+def labels(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet file.")],
+    column: Annotated[str, typer.Option("--column", help="Column that holds the labels.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Read its codes too, such as ham10000.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the whole mapping to this CSV file.")] = None,
+) -> None:
+    """Say what the labels of a table mean: the mapping with the rule behind it, its coverage, and what is unmapped.
+
+    Example: dermcot labels metadata.csv --column diagnostic --dataset pad_ufes_20
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from flows.labels import map_column, read_column, summary
+    from schemas.taxonomy import load_taxonomy
+
+    taxonomy = load_taxonomy()
+    if dataset is not None and dataset not in taxonomy.datasets:
+        raise UserError(f"there is no crosswalk of {dataset!r}; there are {', '.join(taxonomy.datasets)}")
+    mapping = map_column(read_column(file, column), taxonomy, dataset)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    parts = {"Mapped": mapping["node"].is_not_null(), "Not mapped": mapping["node"].is_null()}
+    for title, chosen in parts.items():
+        rows = mapping.filter(chosen)
+        table = Table(title=f"{title}: {rows.height:,} labels")
+        for name in ("label", "rows", "node", "rule", "set aside", "may mean"):
+            table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+        for row in rows.iter_rows(named=True):
+            cells = (row["label"], f"{row['count']:,}", row["node"], row["rule"], row["set_aside"], row["candidates"])
+            table.add_row(*(escape(cell or "") for cell in cells))
+        console.print(table)
+    console.print(summary(mapping))
+    if out is not None:
+        try:
+            mapping.write_csv(out)
+        except OSError as error:
+            raise UserError(f"{out} cannot be written ({error.strerror}): name another file with --out") from error
 
 
 @app.command()

@@ -20,11 +20,16 @@ from typing import Any
 
 import yaml
 
+from schemas.label_rules import RULES_VERSION, LabelIndex
+
 LEVELS = ("group", "family", "diagnosis", "subtype")
 GRANULARITIES = ("exact", "group")
 MALIGNANCIES = ("benign", "premalignant", "in_situ", "malignant", "not_neoplastic", "mixed", "indeterminate")
 #: How a label was matched; the last three leave it without a node.
-LABEL_RULES = ("crosswalk", "name", "synonym", "ambiguous", "unmapped", "not_a_diagnosis")
+LABEL_RULES = (
+    *("crosswalk", "name", "synonym", "variant", "qualifier", "misspelling"),
+    *("ambiguous", "unmapped", "not_a_diagnosis"),
+)
 
 #: What the children of a node may be; anything below ``mixed``.
 _MALIGNANCY_BELOW = {
@@ -71,11 +76,15 @@ class Node:
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """What a raw label means: a node or None, a rule of :data:`LABEL_RULES`, and the nodes an ambiguous label names."""
+    """What a raw label means: a node or None, a rule of :data:`LABEL_RULES`, and the nodes an ambiguous label names.
+
+    ``qualifiers``: words of body site and course that were set aside to find the node.
+    """
 
     node_id: str | None
     rule: str
     candidates: tuple[str, ...] = ()
+    qualifiers: tuple[str, ...] = ()
 
 
 def normalise_label(raw: str) -> str:
@@ -109,6 +118,8 @@ class Taxonomy:
         self._not_a_diagnosis = frozenset(normalise_label(label) for label in not_a_diagnosis)
         self._crosswalks = {name: _fold(name, table) for name, table in crosswalks.items()}
         _check_vocabularies(self._nodes, self._terms, self._crosswalks, self._ambiguous, self._not_a_diagnosis)
+        terms = [(term, node.id) for node in self._nodes.values() for term in (node.name, *node.synonyms)]
+        self._index = LabelIndex(terms)
         self._digest = self._content_digest()
 
     @property
@@ -130,6 +141,11 @@ class Taxonomy:
     def datasets(self) -> tuple[str, ...]:
         """The adapter names that have a crosswalk, sorted."""
         return tuple(sorted(self._crosswalks))
+
+    @property
+    def crosswalks(self) -> Mapping[str, Mapping[str, str]]:
+        """Adapter name -> normalised label -> node id."""
+        return self._crosswalks
 
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._nodes
@@ -158,7 +174,10 @@ class Taxonomy:
         return a if self.is_ancestor(b, a) else None
 
     def match(self, raw: str | None, dataset: str | None = None) -> LabelMatch:
-        """What ``raw`` means in ``dataset`` (an adapter name): its crosswalk first, then any node's name or synonym."""
+        """What ``raw`` means in ``dataset`` (an adapter name).
+
+        Its crosswalk comes first, then any node's name or synonym, then the rules of :mod:`schemas.label_rules`.
+        """
         label = normalise_label(raw or "")
         in_dataset = self._crosswalks.get(dataset or "", {})
         if not label or label in self._not_a_diagnosis:
@@ -169,11 +188,17 @@ class Taxonomy:
             return LabelMatch(*self._terms[label])
         if label in self._ambiguous:
             return LabelMatch(None, "ambiguous", self._ambiguous[label])
-        return LabelMatch(None, "unmapped")
+        reading = self._index.read(raw or "")
+        if reading is None:
+            return LabelMatch(None, "unmapped")
+        if len(reading.nodes) > 1:
+            return LabelMatch(None, "ambiguous", reading.nodes)
+        return LabelMatch(reading.nodes[0], reading.rule, qualifiers=reading.qualifiers)
 
     def _content_digest(self) -> str:
         content = {
             "version": self._version,
+            "rules": RULES_VERSION,
             "nodes": [asdict(node) | {"synonyms": sorted(node.synonyms)} for node in self._nodes.values()],
             "crosswalks": self._crosswalks,
             "ambiguous": self._ambiguous,
