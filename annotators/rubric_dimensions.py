@@ -7,18 +7,20 @@ text with one fault then loses in one dimension, which is what makes a score tel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from annotators.rubric_narrative import Judged, Tally
 from annotators.rubric_vocabulary import (
     EMERGENCY,
     ESCALATION,
-    NEGATED,
-    REASSURANCE,
+    FOR_EMERGENCIES_TOO_FAR,
     SAFETY_NET,
     TOPICS,
-    UNHURRIED,
+    WARNING,
     content,
+    contradiction,
+    escalates,
+    reassurance,
     terms,
     topics,
     vague_words,
@@ -29,11 +31,15 @@ BLIND_SHARE = 0.6
 _SERIOUS = ("malignant", "in_situ")
 _PRESSING = ("emergency", "urgent")
 #: What is missing of three argued alternatives costs, by how many there are.
-_TOO_FEW = (2.6, 1.7, 0.5)
+_TOO_FEW = (2.6, 1.8, 0.8)
 #: So many facts of the case itself are enough.
 _FACTS = 4
+#: Meaningful words that a line of evidence needs to say something.
+_SAYS = 3
 _DESCRIPTIONS = 3
 _TERMS_A_FINDING = 2
+#: With so many exact terms a vague word does no harm.
+_EXACT = 3
 
 
 def _accuracy(judged: Judged) -> Tally:
@@ -56,6 +62,10 @@ def _accuracy(judged: Judged) -> Tally:
         same_kind = taxonomy.node(label).malignancy == taxonomy.node(judged.concluded).malignancy
         limit = (1.5 if shared > 1 else 1.0) if same_kind else 0.0
         tally.cap(limit, f"'{end.diagnosis}' is not {name}; correct the conclusion.")
+    if not judged.named_rightly:
+        tally.cap(1.5, f"'{end.diagnosis}' is not what {judged.concluded} is called; name the diagnosis concluded.")
+    if rival := judged.closes_on:
+        tally.cap(1.5, f"The rationale settles on '{rival}' instead of '{end.diagnosis}'; close on what is concluded.")
     if end.malignancy != taxonomy.node(judged.concluded).malignancy:
         tally.lose(1.5, f"'{end.malignancy}' does not hold for {end.diagnosis}; correct the malignancy.")
     for fault in judged.faults_of("certainty_beyond_label")[:1]:
@@ -78,27 +88,37 @@ def _safety(judged: Judged) -> Tally:
     nodes = [node for node in (judged.concluded, judged.case["node_id"]) if node in judged.taxonomy]
     urgencies = {card.urgency for card in judged.own_cards}
     serious = bool(urgencies & set(_PRESSING)) or any(judged.taxonomy.node(n).malignancy in _SERIOUS for n in nodes)
-    if serious and not ESCALATION.search(NEGATED.sub("", step)):
+    emergency = "emergency" in urgencies
+    if serious and not escalates(step, ESCALATION):
         tally.cap(0.8, f"'{step}' does not escalate a serious diagnosis; refer, and say how soon.")
-    if serious and (hasty := UNHURRIED.search(step)):
-        tally.cap(0.8, f"'{hasty.group()}' puts off a serious diagnosis; say how soon it has to be seen.")
-    if "emergency" in urgencies and not EMERGENCY.search(NEGATED.sub("", step)):
+    if emergency and (not escalates(step, EMERGENCY) or FOR_EMERGENCIES_TOO_FAR.search(step)):
         tally.cap(0.8, f"'{step}' does not treat an emergency as one; send to hospital at once.")
-    text = f"{step} {judged.narrative.conclusion.rationale}"
-    if match := REASSURANCE.search(text):
-        limit = 0.5 if serious else 3.0
-        tally.cap(limit, f"'{match.group()}' reassures falsely; say what to watch for instead.")
+    said = [step, judged.narrative.conclusion.rationale, *judged.narrative.limitations]
+    said += [finding.text for finding in judged.narrative.findings]
+    if words := next((found for text in said if (found := reassurance(text))), None):
+        tally.cap(0.5 if serious else 3.0, f"'{words}' reassures falsely; say what to watch for instead.")
     if not serious:
         _must_not_miss(judged, tally)
+        _warned(judged, tally)
     for fault in judged.faults_of("dose_or_prescription")[:1]:
         tally.cap(2.0, f"'{fault.sentence}' prescribes; leave doses to the treating clinician.")
     for fault in judged.faults_of("second_person")[:1]:
         tally.lose(0.5, f"'{fault.sentence}' addresses a patient; write for clinicians.")
     if not judged.narrative.limitations:
         tally.lose(0.6, "No limitation is stated; say what a photograph leaves open.")
-    if not SAFETY_NET.search(step):
+    if not emergency and not SAFETY_NET.search(step):
         tally.lose(0.4, f"'{step}' has no safety net; name what should bring the review forward.")
     return tally
+
+
+def _warned(judged: Judged, tally: Tally) -> None:
+    """A reported warning sign has to reach the plan of what may be a growth, however harmless the conclusion."""
+    kind = judged.taxonomy.node(judged.concluded).malignancy if judged.concluded in judged.taxonomy else "benign"
+    if kind == "not_neoplastic":
+        return
+    signs = [line for line in judged.narrative.context_used if WARNING.fullmatch(line)]
+    if signs and not escalates(judged.narrative.next_step, ESCALATION):
+        tally.lose(1.5, f"'{signs[0]}' is reported and the plan does not react; have the lesion examined or biopsied.")
 
 
 def _must_not_miss(judged: Judged, tally: Tally) -> None:
@@ -136,7 +156,7 @@ def _medical_groundedness(judged: Judged) -> Tally:
             tally.lose(0.7, f"'{finding.text}' is not what is known of the disease; keep to its typical features.")
     facts = sum(finding.origin != "typical" for finding in judged.narrative.findings)
     if facts < _FACTS:
-        tally.lose(0.15 * (_FACTS - facts), f"Only {facts} findings belong to this case; use more reported facts.")
+        tally.lose(0.1 * (_FACTS - facts), f"Only {facts} findings belong to this case; use more reported facts.")
     return tally
 
 
@@ -165,8 +185,8 @@ def _clinical_coverage(judged: Judged) -> Tally:
             f"Only {described} findings describe the skin; go from lesion to surface.",
         )
     if not any(finding.origin != "typical" for finding in narrative.findings):
-        tally.lose(0.5, "Nothing reported of this case is used; begin with age and site.")
-    argued = sum(bool(entry.evidence_for and entry.evidence_against) for entry in judged.alternatives)
+        tally.lose(0.9, "Nothing reported of this case is used; begin with age and site.")
+    argued = sum(_says(entry.evidence_for) and _says(entry.evidence_against) for entry in judged.alternatives)
     if argued < len(_TOO_FEW):
         tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued for and against; argue three.")
     told = " ".join(judged.findings).casefold()
@@ -181,6 +201,11 @@ def _clinical_coverage(judged: Judged) -> Tally:
     for fault in judged.faults_of("boilerplate", "repeated")[:2]:
         tally.lose(0.3, f"'{fault.sentence}' {fault.detail}; say something of this case instead.")
     return _blind(judged, tally)
+
+
+def _says(lines: Sequence[str]) -> bool:
+    """Whether some line of evidence says something, rather than that it is possible."""
+    return any(len(content(line)) >= _SAYS for line in lines)
 
 
 def _reasoning_coherence(judged: Judged) -> Tally:
@@ -201,13 +226,19 @@ def _reasoning_coherence(judged: Judged) -> Tally:
     for text, where, belongs in judged.stray[:3]:
         tally.lose(0.7, f"'{text}' stands under {where} and is about {belongs}; put it in its place.")
     for text in favoured.evidence_against[:3] if favoured else ():
+        if words := contradiction(text):
+            tally.lose(0.7, f"'{words}' is said of what is concluded; resolve it.")
         tally.lose(0.3, f"'{text}' speaks against the conclusion; resolve it.")
     if rival := judged.described_instead:
         tally.lose(1.2, f"The findings describe {rival} rather than '{end.diagnosis}'; conclude what they show.")
+    if words := contradiction(end.rationale):
+        tally.lose(1.5, f"'{words}' takes the conclusion back; argue for what is concluded or conclude something else.")
     if end.diagnosis.casefold() not in end.rationale.casefold():
         tally.lose(0.5, f"The rationale does not name '{end.diagnosis}'; close the argument.")
     entries = judged.narrative.differential
     evidence = " ".join(text for entry in entries for text in (*entry.evidence_for, *entry.evidence_against))
+    if judged.argues_for_another:
+        tally.lose(1.2, "The rationale takes up the evidence of another diagnosis; take up that of the conclusion.")
     if len(content(end.rationale) & content(evidence)) < 4:
         tally.lose(0.8, f"'{end.rationale[:80]}' takes up none of the evidence; refer back to it.")
     if "reported" not in end.rationale and not judged.described:
@@ -219,10 +250,15 @@ def _description_precision(judged: Judged) -> Tally:
     """How exact are the words that describe the skin? Their number is a matter of coverage."""
     tally = Tally(4.9)
     found = [min(1.0, len(terms(finding.text)) / _TERMS_A_FINDING) for finding in judged.descriptive]
-    exact = sum(found) / len(found) if found else 0.0
+    if not found:  # how much is described is a matter of coverage
+        tally.lose(
+            0.5, "Nothing is described, so there is nothing to judge; describe lesion, edge, colour and surface."
+        )
+    exact = (sum(found) + max(0, _DESCRIPTIONS - len(found))) / max(_DESCRIPTIONS, len(found))
     if exact < 1:
-        tally.lose(3.0 * (1 - exact), "Descriptions are short of terms; name lesion, edge, colour and surface exactly.")
-    for words in [words for text in judged.findings for words in vague_words(text)][:4]:
+        tally.lose(2.4 * (1 - exact), "Descriptions are short of terms; name lesion, edge, colour and surface exactly.")
+    loose = [text for text in judged.findings if len(terms(text)) < _EXACT]
+    for words in [words for text in loose for words in vague_words(text)][:4]:
         tally.lose(0.6, f"'{words}' is vague; use the term for it.")
     return _blind(judged, tally)
 

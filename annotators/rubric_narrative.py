@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -22,7 +23,8 @@ _FEW = 8
 #: Words that frame a statement about any disease, or weigh a reported fact, and so are known of none in particular.
 _FRAME = (
     "colour border surface warning signs general classed under form rest held benign malignant cancer forerunner "
-    "confined epidermis growth mixed uncertain behaviour dermoscopy shows skin look range years light dark"
+    "confined epidermis non-neoplastic disorder "
+    "mixed uncertain behaviour dermoscopy shows skin look range years light dark"
 )
 _WEIGHING = (
     "lies outside inside range years regions active lesion expected stable benign considered because feature support"
@@ -128,6 +130,40 @@ class Judged:
         own = content(f"{self.narrative.conclusion.diagnosis} {' '.join(sorted(names))} {_FRAME}")
         weighed = [card for entry in self.alternatives if (card := self.card(entry.taxonomy_id))]
         return frozenset(own.union(*(_card_words(card) for card in [*self.own_cards, *weighed])))
+
+    @cached_property
+    def named_rightly(self) -> bool:
+        """Whether the conclusion is called what its node is called."""
+        if self.concluded not in self.taxonomy:
+            return True
+        match = self.taxonomy.match(self.narrative.conclusion.diagnosis)
+        return match.node_id == self.concluded or self.concluded in match.candidates
+
+    @cached_property
+    def closes_on(self) -> str | None:
+        """A rival that the rationale names as the diagnosis, or begins with instead of the conclusion."""
+        end = self.narrative.conclusion
+        told, own = end.rationale.casefold(), end.diagnosis.casefold()
+        for entry in self.alternatives:
+            rival = entry.diagnosis.casefold()
+            known = entry.taxonomy_id in self.taxonomy and self.concluded in self.taxonomy
+            if rival in own or own in rival:
+                continue
+            if known and self.taxonomy.on_one_branch(entry.taxonomy_id, self.concluded):
+                continue
+            if rival in told.split(". ")[0] and own not in told:
+                return entry.diagnosis
+            if re.search(rf"\b(?:diagnosis|answer|conclusion|verdict)\b[^.:;]{{0,60}}\b{re.escape(rival)}\b", told):
+                return entry.diagnosis
+        return None
+
+    @cached_property
+    def argues_for_another(self) -> bool:
+        """Whether the rationale repeats what speaks for an alternative, and nothing that speaks for the conclusion."""
+        told = self.narrative.conclusion.rationale
+        own = [text for text in (self.favoured.evidence_for if self.favoured else ()) if text.rstrip(".") in told]
+        other = [text for entry in self.alternatives for text in entry.evidence_for if text.rstrip(".") in told]
+        return bool(other) and not own
 
     @cached_property
     def described_instead(self) -> str | None:

@@ -40,14 +40,14 @@ SYMPTOMS = {
 SIZES = ("clin_size_long_diam_mm", "diameter_1_mm", "diameter_2_mm")
 _ACTIVITY = ("grew", "changed", "bleed")
 YES_NO = {"true": "yes", "yes": "yes", "1": "yes", "false": "no", "no": "no", "0": "no"}
-_ALERTING = {"malignant": True, "in_situ": True, "premalignant": True, "benign": False}
+_ACTIVE = ("malignant", "in_situ", "premalignant")
 _ROMAN = ("", "I", "II", "III", "IV", "V", "VI")
 _BEHAVIOUR = {
     "benign": "benign",
     "premalignant": "a forerunner of cancer",
     "in_situ": "a cancer still confined to the epidermis",
     "malignant": "malignant",
-    "not_neoplastic": "not a growth",
+    "not_neoplastic": "a non-neoplastic disorder",
     "mixed": "of mixed behaviour",
     "indeterminate": "of uncertain behaviour",
 }
@@ -101,10 +101,10 @@ def compose(
         turn=offset // len(LENSES) + candidate // len(LENSES),
     )
     reported = _reported(writer)
-    if writer.lens == "morphology":  # argues from the look; of the facts only age, site, tone and described morphology
-        reported = {
-            key: value for key, value in reported.items() if key in ("age", "site", "tone", "image", "morphology")
-        }
+    if writer.lens == "morphology":  # argues from the look; of the facts only these, and every warning sign
+        kept = {"age", "site", "tone", "image", "morphology"}
+        kept |= {key for key in _ACTIVITY if fields["answers"].get(key) == "yes"}
+        reported = {key: value for key, value in reported.items() if key in kept}
     told = [Finding(origin="reported", text=sentence) for _, sentence in reported.values()]
     known = [Finding(origin="typical", text=sentence) for sentence in _typical(writer)]
     favoured = _favoured(writer, set(reported))
@@ -116,7 +116,7 @@ def compose(
         differential=tuple([*others, favoured] if writer.lens == "exclusion" else [favoured, *others]),
         conclusion=_conclusion(writer, favoured, edges[0]),
         limitations=_limitations(writer, reported),
-        next_step=_next_step(writer),
+        next_step=_next_step(writer, set(reported)),
     )
 
 
@@ -126,7 +126,7 @@ def _reported(writer: _Writer) -> dict[str, tuple[str, str]]:
     if fields["modality"] in ("dermoscopic", "clinical"):
         facts["image"] = (f"image type: {fields['modality']}", f"The image is reported to be {fields['modality']}.")
     if fields["age_years"] is not None:
-        years = f"{fields['age_years']:g} years"
+        years = f"{fields['age_years']:g} year{'s' * (fields['age_years'] != 1)}"
         facts["age"] = (f"age: {years}", writer.one_of(f"The reported age is {years}.", f"Age is reported as {years}."))
     if fields["sex"]:
         facts["sex"] = (f"sex: {fields['sex']}", f"The reported sex is {fields['sex']}.")
@@ -207,8 +207,9 @@ def _alternatives(writer: _Writer, used: set[str]) -> list[DifferentialEdge]:
     """The look-alikes argued, in order; among them always one that must not be missed, where the card names any."""
     card = writer.card
     edges = [edge for at, edge in enumerate(card.differentials) if at < LEADING or edge.node_id in card.must_not_miss]
+    edges = [edge for edge in edges if not _impossible(writer, edge)] or edges
     classic, rest = edges[0], edges[1:]  # the first look-alike of a card is its classic one
-    start = writer.turn % len(rest)
+    start = writer.turn % max(1, len(rest))
     turned = [classic, *rest[start:], *rest[:start]]
     if writer.lens == "exclusion":
         turned.sort(key=lambda edge: edge.node_id not in card.must_not_miss)
@@ -221,9 +222,23 @@ def _alternatives(writer: _Writer, used: set[str]) -> list[DifferentialEdge]:
     return chosen
 
 
+def _impossible(writer: _Writer, edge: DifferentialEdge) -> bool:
+    """Whether a look-alike is a disease of pregnancy in somebody who is reported to be a man, a child or old."""
+    other = writer.cards.get(edge.node_id)
+    if other is None or "pregnan" not in other.primary_morphology:
+        return False
+    years = writer.fields["age_years"]
+    return writer.fields["sex"] == "male" or (years is not None and not 12 <= years <= 55)
+
+
 def _misfits(writer: _Writer, edge: DifferentialEdge, used: set[str]) -> int:
     other = writer.cards.get(edge.node_id)
     return len(_fit(writer, other, used)[1]) if other else 1
+
+
+def _active(writer: _Writer, used: set[str]) -> list[str]:
+    """Reported signs that a lesion is alive: growth, change, bleeding."""
+    return [SYMPTOMS[key] for key in _ACTIVITY if key in used and writer.fields["answers"].get(key) == "yes"]
 
 
 def _fit(writer: _Writer, card: KnowledgeCard, used: set[str]) -> tuple[list[str], list[str]]:
@@ -240,11 +255,9 @@ def _fit(writer: _Writer, card: KnowledgeCard, used: set[str]) -> tuple[list[str
         fits = region in card.typical_sites
         where = "in" if fits else "outside"
         points.append((fits, f"the reported site ({fields['site']}) lies {where} its usual regions"))
-    active = [SYMPTOMS[key] for key in _ACTIVITY if key in used and fields["answers"].get(key) == "yes"]
-    expected = _ALERTING.get(writer.taxonomy.node(card.node_id).malignancy)
-    if active and expected is not None:
-        why = "an active lesion is expected of it" if expected else "a benign lesion is expected to be stable"
-        points.append((expected, f"{_listed(active)} reported: {why}"))
+    active = _active(writer, used)
+    if active and writer.taxonomy.node(card.node_id).malignancy in _ACTIVE:
+        points.append((True, f"{_listed(active)} reported: an active lesion is expected of it"))
     return [_sentence(text) for fits, text in points if fits], [_sentence(text) for fits, text in points if not fits]
 
 
@@ -329,7 +342,8 @@ def _limitations(writer: _Writer, reported: Mapping[str, tuple[str, str]]) -> tu
     where = f" of the reported site ({fields['site']})" if fields["site"] else ""
     whose = f" at a reported age of {fields['age_years']:g} years" if fields["age_years"] is not None else ""
     texts = [
-        f"No feature of this image was inspected; of this case of {name} only what is reported is known ({facts}).",
+        f"No feature of this image was inspected; this text on {name} rests on what is reported ({facts}) and on "
+        "what is known of the disease.",
         writer.one_of(
             f"For {name}, a photograph{where} leaves open {hidden[first]}.",
             f"In {name}{whose}, a photograph cannot show {hidden[first]}.",
@@ -339,14 +353,25 @@ def _limitations(writer: _Writer, reported: Mapping[str, tuple[str, str]]) -> tu
         texts.append(f"Not reported for this case, which narrows the reasoning about {name}: {_listed(missing)}.")
     elif writer.lens != "history":
         other = hidden[(first + 1) % len(hidden)]
-        texts.append(f"A photograph of {name}{where or whose} does not tell {other} either.")
+        texts.append(f"Nor does a photograph of {name}{where or whose} tell {other}.")
     return tuple(text[:600].strip() for text in texts)
 
 
-def _next_step(writer: _Writer) -> str:
-    flags = writer.card.red_flags
+def _next_step(writer: _Writer, used: set[str]) -> str:
+    """The usual step of the card, sooner where a warning sign is reported, and what should bring review forward."""
+    card, flags = writer.card, writer.card.red_flags
+    if card.urgency == "emergency":
+        return card.next_step
     first = (writer.turn + LENSES.index(writer.lens)) % len(flags)
-    return f"{writer.card.next_step} Earlier review for {flags[first]}, or for {flags[(first + 1) % len(flags)]}."
+    sooner = f"Earlier review for {flags[first]}, or for {flags[(first + 1) % len(flags)]}."
+    active = _active(writer, used)
+    if active and writer.node.malignancy not in ("malignant", "in_situ", "not_neoplastic") and card.urgency != "urgent":
+        told = "is" if len(active) == 1 else "are"
+        first_of_all = (
+            f"Since {_listed(active)} {told} reported, refer for dermoscopy and possible biopsy within two weeks."
+        )
+        return f"{first_of_all} Otherwise: {card.next_step} {sooner}"[:600].strip()
+    return f"{card.next_step} {sooner}"
 
 
 def _capital(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.digests import first_by_digest
@@ -29,17 +30,22 @@ _RELATIONS = {"survivor": "kept", "exact": "exact duplicate", "conflict": "label
 def published_report(release: str) -> tuple[str, str]:
     """Name and HTML report of the release in a folder or at an fsspec URL; :class:`UserError` when it is none."""
     parent, _, name = release.rstrip("/").rpartition("/")
+    whole = "give the directory that `dermcot run` printed last"
     try:
         folder = Folder(parent or ".")
         manifest = json.loads(folder.read(f"{name}/manifest.json"))
+    except (OSError, StoreError) as error:
+        raise UserError(f"{release} is no whole release ({error}): {whole}") from None
+    except ValueError as error:
+        raise UserError(f"{release}/manifest.json is damaged ({error}): {whole}") from None
+    try:
         return name, report_of(folder, name, manifest)
-    except (FileNotFoundError, NotADirectoryError, StoreError) as error:
+    except OSError as error:
+        raise UserError(f"{release} is no whole release ({error}): {whole}") from None
+    except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        what = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{release} is no whole release ({error}): give the directory that `dermcot run` printed last"
-        ) from None
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"the manifest of {release} cannot be read ({error}): report on a release that this version made"
+            f"a file of {release} is not what this version writes ({what}): make the release anew, or {whole}"
         ) from None
 
 
@@ -66,8 +72,11 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
 
 def _table(folder: Folder, path: str, columns: list[str] | None = None, ids: list[str] | None = None) -> pl.DataFrame:
     filters = None if ids is None else [("case_id", "in", ids)]
-    with folder.fs.open(folder.path(path), "rb") as file:
-        frame = pl.from_arrow(pq.read_table(file, columns=columns, filters=filters))
+    try:
+        with folder.fs.open(folder.path(path), "rb") as file:
+            frame = pl.from_arrow(pq.read_table(file, columns=columns, filters=filters))
+    except pa.ArrowException as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     assert isinstance(frame, pl.DataFrame)
     return frame
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,51 +46,127 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
 
 
-#: What is claimed -> (words that claim it, words of ``context_used`` that allow it).
+#: What is claimed -> (words that claim it, words of a line of ``context_used`` that allow it).
 _BEYOND_A_PHOTOGRAPH = {
     "palpation": (
         _words(
-            r"palpa\w*|indurat\w*|firm(?:ness|er)?|rubbery|(?:non-?)?tender\w*|(?:to|on) (?:the )?(?:touch|pressure)|"
-            r"feels?|felt|dimpl\w*|fluctua\w*|freely mobile|fixed to"
+            r"palpa\w*|indurat\w*|infiltrated|firm(?:ness|er)?|rubbery|gritty|(?:to|on|"
+            r"under) (?:the )?(?:touch|pressure)|"
+            r"feels?|felt|dimpl\w*|elicited|stroked|fluctua\w*|freely movable|freely mobile|fixed to|"
+            r"blanch\w*|diascopy|lymph nodes?|"
+            r"(?:nikolsky|darier|auspitz) sign|consistency"
         ),
-        _words(r"palpa\w*|indurat\w*|firm\w*|tender\w*"),
+        _words(r"palpa\w*|indurat\w*|firm\w*|consistency|sign|nodes?"),
     ),
     "temperature": (
-        _words(r"warm\w*|hot|heat|fever\w*|febrile|temperature|chills"),
-        _words(r"warm\w*|fever\w*|temperature"),
+        _words(r"warm\w*|hot|heat|cool|fever\w*|febrile|temperature|chills|hyperthermi\w*|degrees"),
+        _words(r"warm\w*|fever\w*|temperature|heat"),
     ),
-    "pain or itch": (
-        _words(r"pain\w*|itch\w*|prurit\w*|burning|sore(?:ness)?|stinging|hurts?|asymptomatic"),
-        _words(r"pain\w*|itch\w*|prurit\w*|burn\w*|hurt"),
-    ),
-    "history": (
+    "pain": (
         _words(
-            r"history of|family history|(?:has|have|had) (?:not |recently |slowly |rapidly )?"
-            r"(?:grown|changed|bled|enlarged|appeared|spread|been (?:present|stable|growing|there|treated))|"
-            r"(?:for|over|during|in) (?:the (?:past|last) )?(?:\w+ )?(?:days|weeks|months|years)|"
-            r"\w+[- ](?:day|week|month|year)s?(?:[- ]history| ago)|growth|growing|bleeding|complain\w*|recent(?:ly)?|"
-            r"since (?:birth|childhood|last)|previous(?:ly)? (?:treat|excis|remov|diagnos)\w*|"
-            r"(?:patient|he|she|they) (?:reports?|states?|notice[ds]?|denie[ds]|den(?:y|ies)|recalls?|describes?|says)|"
-            r"(?:took|taking|started|travel\w*)"
+            r"pain\w*|(?:non-?)?tender\w*|burning|sore(?:ness)?|stinging|hurts?|aches?|aching|sensitive|asymptomatic"
         ),
-        _words(r"history|growth|grew|change\w*|bleed\w*|duration|onset"),
+        _words(r"pain\w*|tender\w*|burn\w*|hurt\w*|sore\w*|sympto\w*"),
     ),
-    "histology": (
+    "itch": (_words(r"itch\w*|prurit\w*|asymptomatic"), _words(r"itch\w*|prurit\w*|sympto\w*")),
+    "bleeding": (_words(r"bleed\w*|bled"), _words(r"bleed\w*|bled")),
+    "growth or change": (
         _words(
-            r"histolog\w*|histopatholog\w*|microscop(?:y|ic|ically)|biops\w*|mitos[ei]s|mitotic|"
-            r"atypical (?:cells|melanocytes|keratinocytes)|nests of|dermal infiltrate|lymphocytic infiltrate|"
-            r"spongiosis|acantholysis|immunohistochem\w*|stain(?:s|ed|ing)|Breslow|Clark level"
+            r"growth|growing|grew|grown|enlarg\w*|doubled|(?:has|have|had) (?:\w+ )?(?:changed|spread)|evolv\w*|"
+            r"rapidly progressive"
         ),
-        _words(r"histolog\w*|biops\w*|patholog\w*"),
+        _words(r"growth|grew|grow\w*|change\w*|evol\w*|enlarg\w*"),
+    ),
+    "duration or onset": (
+        _words(
+            r"(?:for|over|during) (?:the (?:past|last) )?(?:an? |\w+ )?(?:days?|weeks?|months?|years?)|"
+            r"\w+ (?:days?|weeks?|"
+            r"months?|years?) ago|onset|recent(?:ly)?|since|long-standing|(?:appeared|started|began|"
+            r"arose|noticed) \w+|"
+            r"(?:has|have|had) (?:not |recently |slowly |rapidly )?(?:appeared|been (?:present|stable|there))"
+        ),
+        _words(r"duration|onset|since|history"),
+    ),
+    "family or past illness": (
+        _words(
+            r"history of|family|mother|father|brother|sister|siblings?|known to have|"
+            r"known \w+ allerg\w*|allerg\w* to|"
+            r"diabet\w*|immunosuppress\w*|transplant\w*|HIV|smoker|smok(?:es|ed)|sunburns?|"
+            r"atopic background|travel\w*|"
+            r"holiday|works? (?:outdoors|as)|pregnan\w*"
+        ),
+        _words(r"history|family|known|allerg\w*|disease|smok\w*|travel\w*|occupation|pregnan\w*"),
+    ),
+    "treatment": (
+        _words(
+            r"(?:was|been|were) treated|previous(?:ly)? (?:\w+ )?(?:treat\w*|excis\w*|remov\w*|"
+            r"diagnos\w*|cryotherapy|"
+            r"surgery)|(?:cryotherapy|steroids?|antibiotics?|treatment) (?:failed|without|had no|did not)|"
+            r"after (?:a )?(?:new )?(?:antibiotic|medicine|drug|starting)|took|taking"
+        ),
+        _words(r"treat\w*|medic\w*|drug\w*|therapy"),
+    ),
+    "what a patient said": (
+        _words(
+            r"(?:patient|he|she|they) (?:also )?(?:reports?|states?|notice[ds]?|denie[ds]|den(?:y|ies)|recalls?|"
+            r"describes?|says|complains?)|complain\w*"
+        ),
+        _words(r"reported by|patient|history"),
+    ),
+    "laboratory or histology": (
+        _words(
+            r"histolog\w*|histopatholog\w*|patholog(?:y|ist)|microscop(?:y|ic|ically)|biops(?:y|ies) (?:of \w+ \w+ )?"
+            r"(?:\w+ )?(?:show\w*|confirm\w*|reveal\w*|support\w*|proved|was|is)|(?:the|a|punch|"
+            r"shave) biopsy|specimen|"
+            r"mitos[ei]s|mitotic|atypical (?:cells|melanocytes|keratinocytes)|nests of|(?:dermal|"
+            r"lymphocytic) infiltrate|"
+            r"spongiosis|acantholysis|acanthosis|parakeratosis|immuno(?:histochem|fluoresc)\w*|stain(?:s|ed|ing)|"
+            r"S-?100|melan-a|Breslow|Clark level|clear margins|KOH|cultures?|swab|PCR|serolog\w*|blood tests?|"
+            r"eosinophilia|wood(?:'s)? lamp"
+        ),
+        _words(r"histolog\w*|biops\w*|patholog\w*|laborator\w*|culture|serolog\w*|blood|test\w*|lamp"),
     ),
 }
-_THIS_CASE = _words(
-    r"(?:this|the) (?:patient|lesion|case|person|individual|eruption|rash)|here|patient(?:'s)?|he|she|his|her"
+#: Words that make a statement one about this person or finding, whatever else it says.
+_PERSON = _words(
+    r"(?:the|this) patient(?:'s)?|he|she|his|her|this (?:lesion|case|person|individual|eruption|rash|plaque|nodule)"
 )
-_IN_GENERAL = _words(r"typical(?:ly)?|usual(?:ly)?|in general|often|may|can|would|cannot")
+#: In evidence and plans, which mostly speak of diseases, only these speak of the case.
+_OF_THE_CASE = re.compile(
+    r"\b(?:(?:this|the) (?:present )?(?:patient|lesion|case|individual|eruption|rash|plaque|"
+    r"nodule|papule|macule|patch|ulcer|"
+    r"biopsy|histology|specimen|pathologist)|(?:this|the affected|the surrounding) (?:person|area|skin|site))"
+    r"(?: of (?:this|the) \w+)? (?:already )?(?:is|was|are|were|has|have|had|feels?|felt|"
+    r"reports?|shows?|showed|supports?|"
+    r"confirms?|confirmed|proved)\b|"
+    r"^(?:it|histology|biopsy|fever\b.*) (?:is|was|feels?|has|had|hurts?|started|support\w*|confirm\w*)\b|"
+    r"\b(?:the|this) person (?:has|had|reports?|feels?)\b|^the (?:mother|father|brother|sister|family)\b|"
+    r"\bpatient's history\b|^the response to treatment\b|^on (?:palpation|examination|touch)\b|"
+    r"\b(?:he|she|his|her)\b|\bin this (?:patient|case)\b",
+    re.IGNORECASE,
+)
+_IN_GENERAL = _words(
+    r"typical(?:ly)?|usual(?:ly)?|in general|generally|often|commonly|classic(?:ally)?|"
+    r"characteristically|may|can|could|"
+    r"would|cannot|should|whether|if|when|unless"
+)
+#: In a finding of what is typical, only these make a statement general.
+_TYPICAL = _words(
+    r"typical(?:ly)?|usual(?:ly)?|in general|generally|often|commonly|classic(?:ally)?|characteristically|may|can"
+)
+#: What is said not to be known, or not to have been done, claims nothing.
+_UNKNOWN = _words(
+    r"(?:is|was|were|are) not (?:\w+ )?(?:available|known|possible|given|reported|stated|done|"
+    r"performed|assessed|tested)|"
+    r"unknown|not (?:available|known|possible|reported|stated)|no (?:histology|biopsy|"
+    r"history) (?:is|was|exists)|whether|"
+    r"without histology|no histology|leaves open|does not tell|nor does a photograph"
+)
+_DENIED = _words(r"no|not|never|absent|without|denie[ds]|den(?:y|ies)|negative")
 _CONFIRMED = _words(
-    r"confirm(?:ed|s)|proven|proves|definit(?:e|ely|ive|ively)|certainly|undoubtedly|without (?:any )?doubt|"
-    r"diagnostic of"
+    r"confirm(?:ed|s)|proven|proves|definit(?:e|ely|ive|ively)|certainly|undoubtedly|(?:without|"
+    r"beyond|no) (?:any )?doubt|"
+    r"diagnostic of|pathognomonic|unequivocal(?:ly)?|conclusive(?:ly)?|indisputabl[ey]"
 )
 _NOT_CONFIRMED = _words(
     r"not (?:yet )?(?:been )?(?:confirmed|proven|definite|certain)|unconfirmed|(?:needs? )?to be confirmed|unproven"
@@ -282,9 +358,18 @@ def _anywhere(sentence: str) -> tuple[tuple[str, str], ...]:
 
 
 @lru_cache(_REMEMBERED)
-def _claims(sentence: str, of_this_case: bool) -> tuple[tuple[str, str], ...]:
-    """What a sentence claims that no photograph shows, with the words that do; of a disease in general nothing."""
-    if not of_this_case and (not _THIS_CASE.search(sentence) or _IN_GENERAL.search(sentence)):
+def _claims(sentence: str, origin: str | None) -> tuple[tuple[str, str], ...]:
+    """What a sentence claims of this case that no photograph shows, with the words that do.
+
+    ``origin`` is a finding's; None stands for evidence, rationale, limitations and plan.
+    """
+    if origin is None:
+        of_this_case = _OF_THE_CASE.search(sentence) is not None
+        in_general = _IN_GENERAL.search(sentence) is not None and not _PERSON.search(sentence)
+    else:
+        of_this_case = origin != "typical" or _PERSON.search(sentence) is not None or not _TYPICAL.search(sentence)
+        in_general = False
+    if not of_this_case or in_general or _UNKNOWN.search(sentence):
         return ()
     return tuple(
         (claim, match.group())
@@ -295,19 +380,29 @@ def _claims(sentence: str, of_this_case: bool) -> tuple[tuple[str, str], ...]:
 
 def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     """Claims about this case that neither the image nor the context can support."""
-    context = " ; ".join(narrative.context_used)
-    texts = [(finding.text, finding.origin != "typical") for finding in narrative.findings]
-    for entry in narrative.differential:
-        texts += [(text, False) for text in (*entry.evidence_for, *entry.evidence_against)]
     end = narrative.conclusion
     named = re.compile(re.escape(end.diagnosis), re.IGNORECASE)  # what a disease is called is no claim
-    texts.append((named.sub("it", end.rationale), False))
-    for text, of_this_case in texts:
+    texts: list[tuple[str, str | None]] = [(finding.text, finding.origin) for finding in narrative.findings]
+    for entry in narrative.differential:
+        texts += [(text, None) for text in (*entry.evidence_for, *entry.evidence_against)]
+    rationale = [
+        part for part in _split(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
+    ]
+    texts += [(named.sub("it", part), None) for part in rationale]
+    texts += [(text, None) for text in (*narrative.limitations, narrative.next_step)]
+    for text, origin in texts:
         for sentence in _split(text):
-            for claim, words in _claims(sentence, of_this_case):
-                if not _BEYOND_A_PHOTOGRAPH[claim][1].search(context):
+            for claim, words in _claims(sentence, origin):
+                if not _allowed(claim, sentence, narrative.context_used):
                     detail = f"{words!r} claims {claim}, which no photograph shows and the context does not give"
                     yield CheckFinding("photograph_cannot_show", sentence, detail)
+
+
+def _allowed(claim: str, sentence: str, context: Sequence[str]) -> bool:
+    """Whether a line of the context tells the fact claimed, and tells it the same way round."""
+    lines = [line for line in context if _BEYOND_A_PHOTOGRAPH[claim][1].search(line)]
+    denied = _DENIED.search(sentence) is not None
+    return any(line.rstrip().casefold().endswith(": no") == denied for line in lines)
 
 
 def certainty_beyond_label(narrative: Narrative, label_certainty: str) -> Iterator[CheckFinding]:

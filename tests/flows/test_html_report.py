@@ -202,3 +202,31 @@ def test_diversity_and_repetition_are_told(release: Path) -> None:
 def test_a_folder_that_is_no_release_gets_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no whole release \(.*manifest.json"):
         report_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("manifest.json", b"[]", "not what this version writes"),
+        ("manifest.json", b"{", "manifest.json is damaged"),
+        ("candidates.parquet", b"", "candidates.parquet"),
+        ("duplicates.parquet", b"PAR1", "duplicates.parquet"),
+    ],
+)
+def test_a_damaged_release_gets_one_sentence_that_names_the_file(
+    file: str, content: bytes, says: str, release: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(release, tmp_path / "broken")
+    (tmp_path / "broken" / file).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(says)):
+        report_of(tmp_path / "broken")
+
+
+def test_a_table_with_other_columns_gets_one_sentence(release: Path, tmp_path: Path) -> None:
+    shutil.copytree(release, tmp_path / "other")
+    for name in ("candidates", "duplicates"):
+        whole = (tmp_path / "other" / f"{name}.parquet").read_bytes()
+        pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "other" / f"{name}.parquet")
+        with pytest.raises(UserError, match="not what this version writes"):
+            report_of(tmp_path / "other")
+        (tmp_path / "other" / f"{name}.parquet").write_bytes(whole)
