@@ -396,6 +396,7 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
                 if not _allowed(claim, sentence, narrative.context_used):
                     detail = f"{words!r} claims {claim}, which no photograph shows and the context does not give"
                     yield CheckFinding("photograph_cannot_show", sentence, detail)
+                    break
 
 
 def _allowed(claim: str, sentence: str, context: Sequence[str]) -> bool:

@@ -232,3 +232,62 @@ def test_identifiers_and_hidden_facts_give_a_text_away_unless_they_were_given() 
     assert check_narrative(given, "clinical", hidden=["HX-4471"]) == []
     for text in ("See lesion_12.jpg for it.", "Digest 0123456789abcdef0123 shows it."):
         assert rules(narrative(text)) == ["leaked_hidden_fact"]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The nodule is hard and fixed to deeper layers.",
+        "It blanches under pressure.",
+        "It is warm.",
+        "It hurts when clothes rub on it.",
+        "His mother had melanoma.",
+        "It started after a new antibiotic.",
+        "Onset was two weeks ago.",
+        "Serology was negative.",
+        "The culture grew bacteria.",
+        "Previous cryotherapy failed.",
+        "This plaque is often painful.",
+    ],
+)
+def test_a_claim_about_this_case_is_one_whatever_it_is_called(claim: str) -> None:
+    assert rules(narrative(claim, "typical")) == ["photograph_cannot_show"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Such nodules are typically hard and fixed to deeper layers.",
+        "The plaques may be painful.",
+        "Histology of this lesion was not available.",
+        "Whether this lesion is tender is unknown.",
+    ],
+)
+def test_general_knowledge_and_what_is_not_known_claim_nothing(text: str) -> None:
+    assert rules(narrative(text, "typical")) == []
+
+
+@pytest.mark.parametrize(
+    ("context", "claim", "sound"),
+    [
+        ("itching: yes", "This lesion is itchy.", True),
+        ("itching: no", "This lesion is itchy.", False),
+        ("itching: no", "This lesion has no itch.", True),
+        ("itching: yes", "This lesion is painful.", False),
+        ("bleeding: yes", "The patient has a family history of melanoma.", False),
+        ("bleeding: yes", "This lesion has bled.", True),
+        ("family history of melanoma: no", "This patient has a family history of melanoma.", False),
+        ("growth: no", "This lesion has grown.", False),
+    ],
+)
+def test_a_fact_allows_its_own_claim_and_no_other(context: str, claim: str, sound: bool) -> None:
+    assert (rules(narrative(claim, "typical", (context,))) == []) == sound
+
+
+def test_limitations_and_plan_are_read_too() -> None:
+    told = narrative().model_copy(update={"limitations": ("The biopsy of this lesion showed no atypia.",)})
+    assert rules(told) == ["photograph_cannot_show"]
+    assert rules(narrative(next_step="Biopsy of the lesion, since the histology showed melanoma.")) == [
+        "photograph_cannot_show"
+    ]
+    assert rules(narrative(next_step="Biopsy of the lesion for histology.")) == []
