@@ -53,9 +53,7 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
     """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists."""
     paths = {path: path.split("/")[1] for path in sorted(manifest["files"]) if path.startswith("data/")}
     frames = [
-        _table(folder, f"{name}/{path}", [*_SCALARS, "narrative_json"]).with_columns(
-            split=pl.lit(split), file=pl.lit(path)
-        )
+        _table(folder, f"{name}/{path}", _SCALARS).with_columns(split=pl.lit(split), file=pl.lit(path))
         for path, split in paths.items()
     ]
     rows = pl.concat(frames).sort("case_id")
@@ -65,7 +63,9 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
         clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
         candidates=candidates,
         refused=_refused(candidates),
-        limitations=repeated_limitations(rows["narrative_json"]),
+        limitations=repeated_limitations(
+            _table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths
+        ),
     )
     return render_report(manifest, rows, _table(folder, f"{name}/rejections.parquet"), evidence)
 

@@ -7,7 +7,8 @@ are measured on words alone, so the figures hold for any teacher.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -40,18 +41,21 @@ def _distance(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
     return 1 - shared / union if union else 0.0
 
 
-def repeated_limitations(narratives: pl.Series, most: int = 5) -> list[tuple[str, float]]:
-    """The limitation sentences that most of ``narratives`` (``narrative_json``) hold, commonest first.
+def repeated_limitations(narratives: Iterable[pl.Series], most: int = 5) -> list[tuple[str, float]]:
+    """The limitation sentences that most narratives hold, commonest first.
 
-    Each with the share of narratives it stands in, 0 to 1.
+    ``narratives``: columns of ``narrative_json``, one at a time, so that memory does not grow with the corpus. Each
+    sentence comes with the share of narratives it stands in, 0 to 1.
     """
-    if narratives.is_empty():
-        return []
-    lists = narratives.str.json_path_match("$.limitations").str.json_decode(dtype=pl.List(pl.String))
-    counts = lists.list.unique().explode().drop_nulls().value_counts().sort(
-        ["count", narratives.name], descending=[True, False]
-    )  # fmt: skip
-    return [(text, n / narratives.len()) for text, n in counts.head(most).iter_rows()]
+    counts: Counter[str] = Counter()
+    total = 0
+    for column in narratives:
+        lists = column.str.json_path_match("$.limitations").str.json_decode(dtype=pl.List(pl.String))
+        told = lists.list.unique().explode().drop_nulls().value_counts()
+        counts.update(dict(told.iter_rows()))
+        total += column.len()
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(text, n / total) for text, n in ranked[:most]]
 
 
 def spread(distances: pl.Series) -> Iterator[float]:

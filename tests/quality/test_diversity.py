@@ -32,9 +32,11 @@ def test_distances_lie_between_nought_and_one(texts: list[str]) -> None:
 def test_limitations_are_counted_once_a_narrative() -> None:
     rows = [["x", "x", "y"], ["x"], ["z"], []]
     told = pl.Series("narrative_json", [json.dumps({"limitations": texts}) for texts in rows])
-    assert repeated_limitations(told) == [("x", 0.5), ("y", 0.25), ("z", 0.25)]
-    assert repeated_limitations(told, most=1) == [("x", 0.5)]
-    assert repeated_limitations(told.clear()) == []
+    for columns in ([told], [told[:1], told[1:]], [told[:3], told.clear(), told[3:]]):
+        assert repeated_limitations(columns) == [("x", 0.5), ("y", 0.25), ("z", 0.25)]
+    assert repeated_limitations([told], most=1) == [("x", 0.5)]
+    assert repeated_limitations([told.clear()]) == []
+    assert repeated_limitations([]) == []
 
 
 def test_the_spread_is_mean_and_quartiles_of_what_is_known() -> None:
