@@ -23,7 +23,7 @@ from schemas.tables import NARRATIVES, polars_schema
 from schemas.taxonomy import Taxonomy
 from schemas.tone import fitzpatrick_interval
 
-VERSION = "textbook/5"
+VERSION = "textbook/6"
 TERMS = "own text, Apache-2.0"
 
 

@@ -253,8 +253,8 @@ def _fit(writer: _Writer, card: KnowledgeCard, used: set[str]) -> tuple[list[str
     region = SITE_REGION.get((fields["site"] or "").casefold())
     if "site" in used and region:
         fits = region in card.typical_sites
-        where = "in" if fits else "outside"
-        points.append((fits, f"the reported site ({fields['site']}) lies {where} its usual regions"))
+        where = "belongs to a region where it occurs" if fits else "lies outside the regions where it usually occurs"
+        points.append((fits, f"the reported site ({fields['site']}) {where}"))
     active = _active(writer, used)
     if active and writer.taxonomy.node(card.node_id).malignancy in _ACTIVE:
         points.append((True, f"{_listed(active)} reported: an active lesion is expected of it"))
