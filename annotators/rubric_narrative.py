@@ -27,8 +27,8 @@ _FRAME = (
     "mixed uncertain behaviour dermoscopy shows skin look range years light dark"
 )
 _WEIGHING = (
-    "lies outside inside range years region regions belongs where occurs usually active lesion expected considered because "
-    "feature support"
+    "lies outside inside range years region regions belongs where occurs usually active lesion expected considered "
+    "because feature support"
 )
 
 
