@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from annotators.textbook_narrative import SIZES, SYMPTOMS, YES_NO, compose
+from annotators.textbook_narrative import compose
+from annotators.textbook_writer import SIZES, SYMPTOMS, YES_NO
 from schemas.cards import KnowledgeCard, card_for, cards_digest
 from schemas.narrative import Narrative, render_tagged
 from schemas.stage import StageResult, rejection, rejections_frame

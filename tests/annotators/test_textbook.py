@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.textbook import case_prompt_digest, narrative_id, prompt_fields, propose, teacher_revision
-from annotators.textbook_narrative import LENSES
+from annotators.textbook_writer import LENSES
 from quality.checks import check_narrative
 from schemas.cards import load_cards
 from schemas.family_cards import MOST_MEMBERS, knowledge
