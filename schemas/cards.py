@@ -141,8 +141,13 @@ def _read_card(file: Traversable) -> KnowledgeCard:
 
 def cards_digest(cards: Mapping[str, KnowledgeCard] | None = None) -> str:
     """sha256 (hex) of everything the cards say, whatever their order; of the shipped cards by default."""
-    content: dict[str, Any] = {key: card.model_dump(mode="json") for key, card in (cards or load_cards()).items()}
+    content = {key: _card_digest(card) for key, card in (cards or load_cards()).items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _card_digest(card: KnowledgeCard) -> str:
+    return hashlib.sha256(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def card_for(node_id: str, taxonomy: Taxonomy, cards: Mapping[str, KnowledgeCard]) -> KnowledgeCard | None:

@@ -16,7 +16,7 @@ from schemas.config_file import load_config
 from tests.conftest import Quiet, write_config
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update")  # fmt: skip
+         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
