@@ -19,6 +19,7 @@ from corpus.digests import digest_of
 from corpus.duplicates import hash_array
 from corpus.hamming_join import match_pairs
 from corpus.ingest import image_labels, lost_cases
+from corpus.sources.tabular import read_frame
 from schemas.config import DecontaminateSettings
 from schemas.errors import ConfigError
 from schemas.stage import StageResult, rejection, rejections_frame
@@ -34,12 +35,7 @@ def read_manifest(path: Path) -> pl.DataFrame:
     where ``dataset`` is the adapter or source it belongs to, since bare file names repeat across datasets.
     """
     try:
-        if path.suffix == ".parquet":
-            table = pl.read_parquet(path)
-        elif path.suffix in (".jsonl", ".ndjson"):
-            table = pl.read_ndjson(path)
-        else:
-            table = pl.read_csv(path, infer_schema=False)
+        table = read_frame(path)
     except FileNotFoundError:
         raise ConfigError(f"there is no evaluation manifest {path}: mend decontaminate.manifests") from None
     except (pl.exceptions.PolarsError, OSError) as error:

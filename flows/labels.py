@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from corpus.sources.tabular import read_frame
 from schemas.errors import UserError
 from schemas.taxonomy import Taxonomy
 
@@ -47,25 +47,14 @@ def map_column(values: pl.Series, taxonomy: Taxonomy, dataset: str | None = None
 def read_column(file: Path, column: str) -> pl.Series:
     """A column of a CSV, TSV, JSON lines or Parquet file as text; :class:`UserError` says what is wrong with it."""
     try:
-        frame = _read(file)
+        frame = read_frame(file)
     except FileNotFoundError:
         raise UserError(f"{file} is not there: name a CSV, TSV, JSON lines or Parquet file") from None
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError, csv.Error) as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file} cannot be read as {file.suffix or 'a table'}: {str(error).splitlines()[0]}") from None
     if column not in frame.columns:
         raise UserError(f"{file} has no column {column!r}; it has {', '.join(frame.columns)}: name one with --column")
     return frame[column].cast(pl.String)
-
-
-def _read(file: Path) -> pl.DataFrame:
-    match file.suffix.lower():
-        case ".parquet":
-            return pl.read_parquet(file)
-        case ".jsonl" | ".ndjson":
-            return pl.read_ndjson(file)
-        case suffix:
-            separator = "\t" if suffix in (".tsv", ".tab") else ","
-            return pl.read_csv(file, separator=separator, infer_schema=False, encoding="utf8-lossy")
 
 
 def summary(mapping: pl.DataFrame) -> str:

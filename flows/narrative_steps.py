@@ -68,7 +68,7 @@ def standardise_items(build: Build) -> pl.DataFrame:
     proposed = build.table("propose", "selection").rename({"row_key": "from_key", "part": "from_part"})
     items = proposed.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
     content = items.select("row_digest", "node_id", "label_certainty")
-    return items.with_columns(row_keys(content, "standardise", 1, load_taxonomy().digest))
+    return items.with_columns(row_keys(content, "standardise", 2, load_taxonomy().digest))
 
 
 def _narratives_of(store: Store, step: str, items: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from corpus.digests import digest_of
 from corpus.filesystem import Folder
 from corpus.packs import read_payloads
 from corpus.release_rows import SCALARS, TEXTS
-from corpus.releases import Release, ReleaseContent, publish, published_releases
+from corpus.releases import FORMAT, Release, ReleaseContent, publish, published_releases
 from flows.evidence import candidates, duplicates
 from flows.execute import rejections_of
 from flows.html_report import report_of
@@ -194,7 +194,7 @@ def _card(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
 
 def release_key(build: Build) -> str:
     """Key of the finished build: its content, what it is for, and where releases go."""
-    return digest_of("release", build_id(build), intended_use(), build.config.releases)
+    return digest_of("release", FORMAT, build_id(build), intended_use(), build.config.releases)
 
 
 def find_release(build: Build) -> Release | None:

@@ -77,7 +77,7 @@ STEPS: tuple[Step, ...] = (
               lambda b: table_digest(b.parent.ledger)),
     RowStep("propose", 2, ("split.cases",), propose_settings, propose_items, run_propose,
             ("case_id", "narrative_id", "candidate", "sibling_distance"), "narratives", plain_collect),
-    RowStep("standardise", 1, ("propose.selection", "split.cases"), lambda c: load_taxonomy().digest,
+    RowStep("standardise", 2, ("propose.selection", "split.cases"), lambda c: load_taxonomy().digest,
             standardise_items, run_standardise, TOLD_OF_TEXTS, "narratives", plain_collect, times=4),
     RowStep("evaluate", 1, ("standardise.selection", "split.cases"), evaluate_settings, evaluate_items, run_evaluate,
             SCORE_COLUMNS, "evaluations", plain_collect, times=4),

@@ -252,3 +252,17 @@ def _flatten(value: Mapping[str, Any], flat: dict[str, str | None]) -> None:
                 _flatten(item, flat)
         elif not isinstance(item, list) and flat.get(key) is None:
             flat[key] = None if item is None else str(item).lower() if isinstance(item, bool) else str(item)
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A Parquet, JSON lines, TSV or CSV file, told apart by its extension; cells of the last two are text.
+
+    What polars or the system raise is left to the caller, who knows what the file was meant to be.
+    """
+    match path.suffix.lower():
+        case ".parquet":
+            return pl.read_parquet(path)
+        case ".jsonl" | ".ndjson":
+            return pl.read_ndjson(path)
+        case suffix:
+            return pl.read_csv(path, separator="\t" if suffix in (".tsv", ".tab") else ",", infer_schema=False)
