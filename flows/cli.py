@@ -197,7 +197,7 @@ def labels(
     parts = {"Mapped": mapping["node"].is_not_null(), "Not mapped": mapping["node"].is_null()}
     for title, chosen in parts.items():
         rows = mapping.filter(chosen)
-        table = Table(title=f"{title}: {rows.height:,} labels")
+        table = Table(title=f"{title}: {rows.height:,} label{'s' * (rows.height != 1)}")
         for name in ("label", "rows", "node", "rule", "set aside", "may mean"):
             table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
         for row in rows.iter_rows(named=True):
