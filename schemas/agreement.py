@@ -7,9 +7,22 @@ malignancy status is what a wrong answer may cost a person. The weights of :func
 
 from __future__ import annotations
 
-from schemas.taxonomy import Taxonomy
+from collections.abc import Sequence
+
+from schemas.taxonomy import Node, Taxonomy
 
 PATH_WEIGHT, STATUS_WEIGHT = 0.75, 0.25
+#: How a conclusion stands to a label, nearest first. ``several``: it leaves the choice open, and one of them fits.
+RELATIONS = ("agree", "descendant", "ancestor", "sibling", "several", "contradiction")
+#: Last words of nodes that only gather diseases; nobody is told to have one of these.
+_GATHERING = frozenset(
+    {
+        *("anomaly", "change", "condition", "deposition", "disease", "diseases", "disorder"),
+        *("dermatosis", "erythema", "hemorrhage", "infection", "infestation", "bite", "insufficiency"),
+        *("lesion", "macule", "malformation", "metastasis", "neoplasm", "pigmentation", "precursor"),
+        *("proliferation", "reaction", "syndrome", "telangiectasia", "vasculopathy", "photodamage", "histiocytosis"),
+    }
+)
 _STATUS = {"premalignant": "malignant", "in_situ": "malignant", "not_neoplastic": "benign"}
 
 
@@ -44,3 +57,32 @@ def graded_reward(taxonomy: Taxonomy, answer: str, truth: str) -> float:
 def _status(taxonomy: Taxonomy, node_id: str) -> str:
     malignancy = taxonomy.node(node_id).malignancy
     return _STATUS.get(malignancy, malignancy)
+
+
+def names_a_disease(node: Node) -> bool:
+    """Whether a person can be told to have it: any diagnosis or subtype, and a family such as eczema or lupus."""
+    if node.level not in ("group", "family"):
+        return True
+    return node.level == "family" and node.name.split()[-1].casefold() not in _GATHERING
+
+
+def relation(taxonomy: Taxonomy, concluded: Sequence[str], label: str, *, is_open: bool = False) -> str:
+    """How the nodes a text concludes stand to its label, a word of :data:`RELATIONS`; KeyError for an unknown id.
+
+    The nearest of them counts. Siblings are forms of one disease; what merely shares a group contradicts. ``is_open``:
+    the text leaves open which of the nodes it is.
+    """
+    best = min((_relation(taxonomy, node, label) for node in concluded), key=RELATIONS.index)
+    return "several" if is_open and len(set(concluded)) > 1 and best != "contradiction" else best
+
+
+def _relation(taxonomy: Taxonomy, node: str, label: str) -> str:
+    if node == label:
+        return "agree"
+    if taxonomy.is_ancestor(label, node):
+        return "descendant"
+    if taxonomy.is_ancestor(node, label):
+        return "ancestor"
+    parents = {taxonomy.node(node).parent, taxonomy.node(label).parent}
+    shared = next(iter(parents)) if len(parents) == 1 else None
+    return "sibling" if shared is not None and names_a_disease(taxonomy.node(shared)) else "contradiction"

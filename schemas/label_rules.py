@@ -127,7 +127,7 @@ def _words(text: str) -> list[str]:
             continue
         trimmed = word if word.startswith("type") else word.strip("0123456789")
         for part in _ABBREVIATIONS.get(trimmed, trimmed).split():
-            found.append(_folded(part))
+            found.append(folded_word(part))
     return [word for word in found if word]
 
 
@@ -135,7 +135,7 @@ def _fold_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def _folded(word: str) -> str:
+def folded_word(word: str) -> str:
     """One spelling of a word: British forms and plurals become one form, which need not be a word itself."""
     for british, plain in (("ae", "e"), ("oe", "e"), ("tumour", "tumor"), ("colour", "color"), ("isation", "ization")):
         word = word.replace(british, plain)
