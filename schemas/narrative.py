@@ -4,7 +4,9 @@ Teachers, raters and trainers meet in this one model. It is kept as JSON and sho
 ``<think>`` and ``<answer>`` tags; both renderings parse back to the equal object. That exactness costs freedom: every
 text is one stripped line without control characters or those tags, and every length and list is bounded, which also
 makes the JSON schema usable for constrained decoding. The differential holds the favoured diagnosis too, so that the
-reasoning can be judged with the conclusion hidden.
+reasoning can be judged with the conclusion hidden. A first impression that was given up is a part of its own, since a
+reader must see that it was held, why, and what turned it; without one its section is left out, so a text without a
+revision looks as it always did.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from schemas.taxonomy import MALIGNANCIES
 
 Origin = Literal["reported", "typical", "image"]
 
-#: What the headed sections are called, in order; the first three are the reasoning, the others the answer.
-SECTIONS = ("Context", "Findings", "Differential", "Conclusion", "Limitations", "Next step")
-_N_REASONING = 3
+#: What the headed sections are called, in order; those before the conclusion are the reasoning, the others the answer.
+SECTIONS = ("Context", "First impression", "Findings", "Differential", "Conclusion", "Limitations", "Next step")
+_REVISION = "First impression"
+_N_ANSWER = 3
 _NOTHING = "(none)"
 _TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE)
 #: Unicode's control characters, line and paragraph separators, and lone surrogates.
@@ -100,7 +103,7 @@ Malignancy = Annotated[str, _one_of(MALIGNANCIES, "malignancy"), _enum(MALIGNANC
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class Finding(_Part):
@@ -119,6 +122,15 @@ class Differential(_Part):
     evidence_against: Annotated[tuple[Line, ...], Field(max_length=8)]
 
 
+class FirstImpression(_Part):
+    """A diagnosis thought of first and given up: what made it plausible, and what turned it."""
+
+    diagnosis: Name
+    taxonomy_id: NodeId
+    evidence_for: Annotated[tuple[Line, ...], Field(min_length=1, max_length=8)]
+    turned_by: Annotated[tuple[Line, ...], Field(min_length=1, max_length=8)]
+
+
 class Conclusion(_Part):
     """The diagnosis settled on.
 
@@ -134,24 +146,42 @@ class Conclusion(_Part):
 
 
 class Narrative(_Part):
-    """One diagnostic text. ``context_used``: the facts it relies on besides the image, as ``key: value`` lines."""
+    """One diagnostic text. ``context_used``: the facts it relies on besides the image, as ``key: value`` lines.
+
+    ``first_impression``: of a text that revises itself; the differential need not name that diagnosis again.
+    """
 
     context_used: Annotated[tuple[Line, ...], Field(max_length=32)]
+    first_impression: FirstImpression | None = None
     findings: Annotated[tuple[Finding, ...], Field(max_length=24)]
     differential: Annotated[tuple[Differential, ...], Field(max_length=8)]
     conclusion: Conclusion
     limitations: Annotated[tuple[Line, ...], Field(max_length=8)]
     next_step: Line
 
+    @property
+    def weighed(self) -> tuple[Differential, ...]:
+        """Every diagnosis argued: the first impression, what turned it being evidence against it, and the differential."""
+        first = self.first_impression
+        if first is None:
+            return self.differential
+        entry = Differential(
+            diagnosis=first.diagnosis,
+            taxonomy_id=first.taxonomy_id,
+            evidence_for=first.evidence_for,
+            evidence_against=first.turned_by,
+        )
+        return (entry, *self.differential)
+
 
 def narrative_json_schema() -> dict[str, Any]:
-    """The JSON schema of a Narrative: every string and list bounded, no field left open."""
-    return Narrative.model_json_schema()
+    """The JSON schema of a Narrative: every string and list bounded, no field left open; no first impression is null."""
+    return Narrative.model_json_schema(mode="serialization")
 
 
 def narrative_to_json(narrative: Narrative) -> str:
-    """Canonical JSON: fields in the model's order, no white space, characters unescaped."""
-    return json.dumps(narrative.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+    """Canonical JSON: fields in the model's order, no white space, characters unescaped, without what is not there."""
+    return json.dumps(narrative.model_dump(mode="json", exclude_none=True), ensure_ascii=False, separators=(",", ":"))
 
 
 def narrative_from_json(text: str) -> Narrative:
@@ -167,14 +197,15 @@ def render_sections(narrative: Narrative) -> str:
 def render_tagged(narrative: Narrative) -> str:
     """The sections inside tags: context, findings and differential to think, the conclusion and its care to answer."""
     parts = _rendered(narrative)
-    think, answer = "\n\n".join(parts[:_N_REASONING]), "\n\n".join(parts[_N_REASONING:])
+    think, answer = "\n\n".join(parts[:-_N_ANSWER]), "\n\n".join(parts[-_N_ANSWER:])
     return f"<think>\n{think}\n</think>\n<answer>\n{answer}\n</answer>"
 
 
 def _rendered(narrative: Narrative) -> list[str]:
-    end = narrative.conclusion
-    blocks: list[list[str]] = [
+    end, first = narrative.conclusion, narrative.first_impression
+    blocks: list[list[str] | None] = [
         [f"- {fact}" for fact in narrative.context_used],
+        None if first is None else _first_lines(first),
         [f"- {finding.origin}: {finding.text}" for finding in narrative.findings],
         [line for entry in narrative.differential for line in _differential_lines(entry)],
         [
@@ -186,7 +217,19 @@ def _rendered(narrative: Narrative) -> list[str]:
         [f"- {limitation}" for limitation in narrative.limitations],
         [f"- {narrative.next_step}"],
     ]
-    return ["\n".join([f"## {title}", *(lines or [_NOTHING])]) for title, lines in zip(SECTIONS, blocks, strict=True)]
+    return [
+        "\n".join([f"## {title}", *(lines or [_NOTHING])])
+        for title, lines in zip(SECTIONS, blocks, strict=True)
+        if lines is not None
+    ]
+
+
+def _first_lines(first: FirstImpression) -> list[str]:
+    return [
+        f"- {first.diagnosis} [{first.taxonomy_id}]",
+        *(f"  - for: {text}" for text in first.evidence_for),
+        *(f"  - turned by: {text}" for text in first.turned_by),
+    ]
 
 
 def _differential_lines(entry: Differential) -> list[str]:
@@ -268,6 +311,7 @@ def _parse(reader: _Reader, *, tagged: bool) -> Narrative:
     if tagged:
         reader.literal("<think>")
     context = _section(reader, "Context", lambda: reader.bullets("- "))
+    first = _first_impression(reader) if reader.peek() == f"## {_REVISION}" else None
     findings = _section(reader, "Findings", lambda: [_finding(reader, text) for text in _each(reader)])
     differential = _section(reader, "Differential", lambda: [_differential(reader, text) for text in _each(reader)])
     if tagged:
@@ -292,6 +336,7 @@ def _parse(reader: _Reader, *, tagged: bool) -> Narrative:
     try:
         return Narrative(
             context_used=context,
+            first_impression=first,  # type: ignore[arg-type]
             findings=findings,
             differential=differential,
             conclusion=conclusion,  # type: ignore[arg-type]
@@ -316,6 +361,15 @@ def _section(reader: _Reader, title: str, read: Any) -> Any:
     if not items:
         raise reader.fail(f"a bullet or {_NOTHING} under '## {title}'")
     return items
+
+
+def _first_impression(reader: _Reader) -> dict[str, Any]:
+    reader.literal(f"## {_REVISION}")
+    diagnosis, taxonomy_id = _named(reader, reader.required("- "))
+    told: dict[str, Any] = {"diagnosis": diagnosis, "taxonomy_id": taxonomy_id}
+    for name, prefix in (("evidence_for", "  - for: "), ("turned_by", "  - turned by: ")):
+        told[name] = [reader.required(prefix), *reader.bullets(prefix)]
+    return told
 
 
 def _finding(reader: _Reader, text: str) -> dict[str, str]:

@@ -60,9 +60,14 @@ def narratives(draw: st.DrawFn) -> Narrative:
     entry = st.fixed_dictionaries(
         {"diagnosis": line(120), "taxonomy_id": node_ids, "evidence_for": texts, "evidence_against": texts}
     )
+    some = st.lists(line(), min_size=1, max_size=3)
+    first = st.fixed_dictionaries(
+        {"diagnosis": line(120), "taxonomy_id": node_ids, "evidence_for": some, "turned_by": some}
+    )
     return Narrative.model_validate(
         {
             "context_used": draw(texts),
+            "first_impression": draw(st.none() | first),
             "findings": draw(st.lists(finding, max_size=3)),
             "differential": draw(st.lists(entry, max_size=3)),
             "conclusion": {
@@ -128,9 +133,43 @@ def test_the_tags_enclose_reasoning_and_answer_once_each(narrative: Narrative) -
 
 def test_the_sections_read_as_a_person_expects() -> None:
     text = render_sections(Narrative.model_validate(example(limitations=[])))
-    assert [row.removeprefix("## ") for row in text.split("\n") if row.startswith("## ")] == list(SECTIONS)
+    told = [name for name in SECTIONS if name != "First impression"]
+    assert [row.removeprefix("## ") for row in text.split("\n") if row.startswith("## ")] == told
     assert "- Melanoma [melanoma]\n  - for: Typically asymmetrical." in text
     assert "## Limitations\n(none)" in text
+
+
+FIRST = {
+    "diagnosis": "Nevus",
+    "taxonomy_id": "melanocytic_nevus",
+    "evidence_for": ["A nevus may be as dark."],
+    "turned_by": ["The reported age lies outside its usual range.", "A nevus typically is even."],
+}
+
+
+def test_a_revision_shows_the_first_impression_and_what_turned_it_before_the_findings() -> None:
+    narrative = Narrative.model_validate(example(first_impression=FIRST))
+    text = render_sections(narrative)
+    assert [row.removeprefix("## ") for row in text.split("\n") if row.startswith("## ")] == list(SECTIONS)
+    assert (
+        "## First impression\n- Nevus [melanocytic_nevus]\n  - for: A nevus may be as dark.\n"
+        "  - turned by: The reported age lies outside its usual range.\n  - turned by: A nevus typically is even.\n\n"
+        "## Findings"
+    ) in text
+    assert [entry.taxonomy_id for entry in narrative.weighed] == ["melanocytic_nevus", "melanoma"]
+    assert narrative.weighed[0].evidence_against == tuple(FIRST["turned_by"])
+    for part in ("evidence_for", "turned_by"):  # a revision without a reason is none
+        with pytest.raises(ValidationError):
+            Narrative.model_validate(example(first_impression=FIRST | {part: []}))
+
+
+def test_texts_written_before_there_were_first_impressions_still_parse_and_keep_their_bytes() -> None:
+    old = json.dumps(example(), separators=(",", ":"))
+    narrative = narrative_from_json(old)
+    assert narrative.first_impression is None
+    assert narrative_to_json(narrative) == old
+    assert "First impression" not in render_tagged(narrative)
+    assert narrative_from_json(json.dumps(example(first_impression=None))) == narrative
 
 
 def test_white_space_a_writer_adds_between_lines_does_not_matter() -> None:
@@ -203,6 +242,8 @@ def test_a_text_cut_anywhere_is_a_parse_error_that_names_a_line(number: int) -> 
         ("Certainty: histopathology", "Certainty: sure", 15, "valid conclusion.certainty"),
         ("## Limitations\n- A photograph shows no depth.", "## Limitations", 20, "a bullet or (none)"),
         ("- Urgent referral.", "- Urgent referral.\nAnd more.", 23, "the end of the text"),
+        ("## Findings", "## First impression\n(none)\n## Findings", 6, "'- ' and a text"),
+        ("## Findings", "## First impression\n- A [a]\n  - for: B.\n## Findings", 8, "'  - turned by: ' and a text"),
     ],
 )
 def test_a_parse_error_says_which_line_and_what_belongs_there(
