@@ -120,7 +120,8 @@ def _texts(narrative: Narrative) -> Iterator[str]:
         yield from (*entry.evidence_for, *entry.evidence_against)
     yield narrative.conclusion.rationale
     yield from narrative.limitations
-    yield narrative.next_step
+    if narrative.next_step is not None:
+        yield narrative.next_step
 
 
 def _not_entailed(narrative: Narrative) -> Iterator[CheckFinding]:
@@ -239,7 +240,7 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
         part for part in _split(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
     ]
     texts += [(named.sub("it", part), None) for part in rationale]
-    texts += [(text, None) for text in (*narrative.limitations, narrative.next_step)]
+    texts += [(text, None) for text in (*narrative.limitations, narrative.next_step or "")]
     for text, origin in texts:
         for sentence in _split(text):
             for claim, words in _claims(sentence, origin):

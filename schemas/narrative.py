@@ -35,6 +35,8 @@ _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _LINE_PATTERN = rf"^[^\s{_CONTROL}](?:[^{_CONTROL}]*[^\s{_CONTROL}])?$"
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9_]*")
 _NODE_ID_LENGTH = 100
+#: Stands where an imported text names a diagnosis that the taxonomy lacks, or none; never the id of a node.
+UNMAPPED = "unmapped"
 
 
 class NarrativeParseError(ValueError):
@@ -149,15 +151,16 @@ class Narrative(_Part):
     """One diagnostic text. ``context_used``: the facts it relies on besides the image, as ``key: value`` lines.
 
     ``first_impression``: of a text that revises itself; the differential need not name that diagnosis again.
+    ``next_step`` is None when an imported text advises nothing.
     """
 
     context_used: Annotated[tuple[Line, ...], Field(max_length=32)]
     first_impression: FirstImpression | None = None
     findings: Annotated[tuple[Finding, ...], Field(max_length=24)]
-    differential: Annotated[tuple[Differential, ...], Field(max_length=8)]
+    differential: Annotated[tuple[Differential, ...], Field(max_length=16)]
     conclusion: Conclusion
     limitations: Annotated[tuple[Line, ...], Field(max_length=8)]
-    next_step: Line
+    next_step: LongLine | None = None
 
     @property
     def weighed(self) -> tuple[Differential, ...]:
@@ -215,7 +218,7 @@ def _rendered(narrative: Narrative) -> list[str]:
             f"- Rationale: {end.rationale}",
         ],
         [f"- {limitation}" for limitation in narrative.limitations],
-        [f"- {narrative.next_step}"],
+        [] if narrative.next_step is None else [f"- {narrative.next_step}"],
     ]
     return [
         "\n".join([f"## {title}", *(lines or [_NOTHING])])
@@ -328,7 +331,11 @@ def _parse(reader: _Reader, *, tagged: bool) -> Narrative:
     }
     limitations = _section(reader, "Limitations", lambda: reader.bullets("- "))
     reader.literal("## Next step")
-    next_step = reader.required("- ")
+    next_step = None
+    if reader.peek() == _NOTHING:
+        reader.literal(_NOTHING)
+    else:
+        next_step = reader.required("- ")
     if tagged:
         reader.literal("</answer>")
     if reader.peek() is not None:

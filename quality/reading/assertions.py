@@ -137,6 +137,7 @@ _BRACKETS = re.compile(r"[\"'”’]?\s*\([^()]{0,100}\)")  # noqa: RUF001
 _CONDITION = re.compile(r"(?:(?:conversely|however|otherwise|on the other hand|and|but)[,\s]+)?if\b", re.IGNORECASE)
 _WOULD = re.compile(r"\bif\b[^.;]{0,200}?\bwould\b", re.IGNORECASE)
 _CONCESSION = re.compile(r"while|whereas|although|though|despite|if|whether", re.IGNORECASE)
+_EXAMPLE = re.compile(r"such\s+as|e\.g\.,?|includ(?:e|es|ing)|for\s+example|conditions?\s+like", re.IGNORECASE)
 #: Cues so common that they only reach a name a few words on.
 _COPULA = re.compile(
     r"(?:this|it|these|that)\s+(?:is|are)(?:\s+an?)?|makes?|making|(?:you|it|this|case|skin|area|they)\s+ha(?:s|ve)|called|classic|named?",
@@ -222,6 +223,13 @@ def _ruled_before(sentence: str, mention: Mention, cues: list[tuple[int, int, St
         and not _SHORT.fullmatch(sentence[end : mention.start])
     ):
         return "none", "", -1
+    if (
+        status == "weighed"
+        and len(ruling) > 1
+        and ruling[-2][2] == "denied"
+        and _EXAMPLE.fullmatch(sentence[start:end])
+    ):
+        return "denied", sentence[ruling[-2][0] : ruling[-2][1]], ruling[-2][0]  # "rules out tumours such as lipoma"
     if status == "asserted" and len(ruling) > 1:
         earlier = ruling[-2]
         gap = sentence[earlier[1] : start]

@@ -56,7 +56,11 @@ class Conclusion:
     other: Claim | None
 
 
-def read_statements(document: Document) -> list[tuple[Sentence, list[Statement]]]:
+#: Every sentence of a text with what it says of the diseases it names.
+Read = list[tuple[Sentence, list[Statement]]]
+
+
+def read_statements(document: Document) -> Read:
     """Every sentence with what it says of the diseases it names; abbreviations count once they were introduced."""
     known = vocabulary()
     aliases: dict[str, str] = {}
@@ -170,9 +174,9 @@ def _is_umbrella(claim: Claim, taxonomy: Taxonomy) -> bool:
     return bool(claim.nodes) and not any(names_a_disease(taxonomy.node(node)) for node in claim.nodes)
 
 
-def conclude(document: Document, taxonomy: Taxonomy) -> Conclusion | None:
-    """What ``document`` concludes, or None when it settles on no disease."""
-    read = read_statements(document)
+def conclude(document: Document, taxonomy: Taxonomy, read: Read | None = None) -> Conclusion | None:
+    """What ``document`` concludes, or None when it settles on no disease; ``read``: its statements, where at hand."""
+    read = read_statements(document) if read is None else read
     found = [claim for claim in claims(read, taxonomy, document.raw) if claim.grade]
     half, third = len(read) * 0.5, len(read) * 0.66
     for floor, grade in ((half, 3), (half, 2), (third, 1)):

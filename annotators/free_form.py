@@ -1,0 +1,395 @@
+"""A free-form text as the standard Narrative, with whatever does not fit into it beside it.
+
+Each sentence goes, word for word, to the one section that its words, its heading and its place in a list speak for;
+what holds no clinical word (a heading, "let me think") and what finds no room goes to a residue, so nothing is lost
+and nothing is made up. Where the text names a disease that the taxonomy lacks, or none, the conclusion says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from quality.reading.assertions import Statement
+from quality.reading.conclusion import Conclusion as Concluded
+from quality.reading.conclusion import Read, conclude, read_statements
+from quality.reading.segments import Layout, Sentence, read_text
+from schemas.narrative import (
+    UNMAPPED,
+    Conclusion,
+    Differential,
+    Finding,
+    Narrative,
+    NarrativeParseError,
+    narrative_from_json,
+    parse_sections,
+    parse_tagged,
+)
+from schemas.taxonomy import Taxonomy
+
+#: What stands for the diagnosis of a text that settles on none.
+NO_DIAGNOSIS = "no diagnosis stated"
+_LINE, _LONG_LINE, _NAME = 600, 1200, 120
+_FINDINGS, _ENTRIES, _SIDE, _LIMITATIONS = 24, 16, 8, 8
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Residue:
+    """A sentence that no section took; ``clinical`` when it says something about skin, disease or care."""
+
+    text: str
+    clinical: bool
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """A text in the standard layout: the narrative, what was left over, its form, and the nodes it concludes.
+
+    ``is_strict``: the text was one of the narrative's own renderings, and nothing was read into it.
+    """
+
+    narrative: Narrative
+    residue: tuple[Residue, ...]
+    layout: Layout
+    concluded: tuple[str, ...]
+    is_strict: bool
+
+
+def standardise_text(text: str, taxonomy: Taxonomy, certainty: str = "unstated") -> Standardised:
+    """``text`` as a :class:`Narrative`, and every word that is not in it as residue.
+
+    ``certainty``: how sure the label of its case is, a word of :data:`schemas.tables.LABEL_CERTAINTIES`. A rendering of
+    a Narrative, or its JSON, comes back as the equal object. ValueError says why a text is none: empty, without a word,
+    or longer than :data:`quality.reading.segments.MOST_CHARACTERS`.
+    """
+    if (own := _own_rendering(text)) is not None:
+        layout = Layout(
+            int("<think>" in text), int("<answer>" in text), True, True, 0, 0, text.lstrip()[:1] == "{", False
+        )
+        return Standardised(own, (), layout, (own.conclusion.taxonomy_id,), True)
+    document = read_text(text)
+    if not document.sentences:
+        raise ValueError("the text holds no word")
+    read = read_statements(document)
+    concluded = conclude(document, taxonomy, read)
+    sorted_out = _sort_out(read, concluded, taxonomy)
+    return Standardised(
+        sorted_out.narrative(certainty, taxonomy), tuple(sorted_out.residue), document.layout,
+        concluded.nodes if concluded else (), False,
+    )  # fmt: skip
+
+
+def _own_rendering(text: str) -> Narrative | None:
+    try:
+        if text.lstrip()[:1] == "{":
+            return narrative_from_json(text)
+        return parse_tagged(text) if "<think>" in text else parse_sections(text)
+    except (NarrativeParseError, ValueError):
+        return None
+
+
+#: Words that say how or where skin is changed, or what was done: no sentence that holds one is mere form.
+_SPECIFIC = re.compile(
+    r"\b(?:macul|papul|plaque|patch(?!\s+test)|nodul|pustul|vesic|bulla|blister|ulcer|ero[ds]|weal|wheal|swell|swollen|lump|comedo|cyst|"
+    r"scar|burrow|bruis|eruption|rash|crust|scal[ey]|scaling|excoriat|fissur|crack|lichenif|atroph|scler|thicken|thinn|kerato|"
+    r"verruc|wart|horn|smooth|rough|greasy|flak|peel|weep|ooz|exudat|pus\b|demarcat|erythem|redness|red\b|"
+    r"reddish|pink|brown|black|blue|bluish|purpl|violaceous|gr[ae]y|orange|yellow|white|whitish|silver|pale|pearly|necro|"
+    r"dome|annular|umbilicat|reticul|symmetr|asymmetr|follic|flexur|extensor|"
+    r"vessel|telangiect|pigment|hair|nail|scalp|facial|cheek|nose|lip|mouth|oral|ears?\b|eyes?\b|eyelid|neck|"
+    r"chest|trunk|abdom|arms?\b|forearm|elbow|wrist|palm|finger|digit|legs?\b|thigh|knee|shin|ankle|foot|feet|soles?\b|toe|groin|"
+    r"genital|buttock|axilla|inflam|infect|benign|malignan|cancer|tumou?r|neoplas|itch|prurit|pain|tender|bleed|biops|histolog|"
+    r"cream|steroid|antibiotic|antifung|child|elder|intertrigin|folds?\b|torso|arthropod|insect|microb|occlu|limbs?\b|sweat|friction|allerg|irritat|irritant|trauma|edema|oedema|hyper|hypo|dermal|epiderm)",
+    re.IGNORECASE,
+)
+#: Words that make a sentence one about skin, disease or care at all.
+_CLINICAL = re.compile(
+    r"\b(?:skin|lesion|face|hand|back\b|diseas|disorder|condition|diagnos|symptom|treat|therap|dermatolog|doctor|physician|clinic|specialist|"
+    r"patient|aged?\b|sun|chronic|acute|immun|vascul|drug|medicat|texture|surface|moist|dry|cell|tissue|image|photo|defined|border|edge|"
+    r"margin|ring|round|oval|linear|cluster|group|discrete|colou?r)",
+    re.IGNORECASE,
+)
+#: Sentences that only lead on to the next, whatever clinical noun they hold.
+_SCAFFOLD = re.compile(
+    r"^(?:\W*\d+[.)]\s*)?(?:first|next|then|now|finally|second|third|lastly|after that|to (?:begin|start|analy[sz]e|arrive|reach|determine|diagnose)|let(?:'s| me| us)|"
+    r"in (?:analy[sz]ing|reviewing|narrowing|considering|this analysis)|i (?:will|would|shall|need|begin|start|must)|we (?:will|can|must|begin|start|need)|step \d|upon|okay|alright|moving on)\b[^!?]{0,300}$",
+    re.IGNORECASE,
+)
+#: Words that speak of the text itself.
+_META = re.compile(
+    r"\b(?:approach|steps?|reasoning|analy[sz]\w+|process|structured|systematic|narrow\w*|categor\w+|think\w*|let|information|details?|description|following|above|"
+    r"consider\w*|observ\w+|summar\w+|conclu\w+|evaluat\w+|assess\w*|chain|logical\w*|framework|order|here|below|task|question|query)\b",
+    re.IGNORECASE,
+)
+_WEIGHING = re.compile(r"consider|categor|narrow|differential|possib|weigh|compare", re.IGNORECASE)
+#: Sentences that draw on what was seen, rather than say it.
+_INFERENCE = re.compile(
+    r"^(?:based on|given|considering|taken together|these|those|this (?:\w+ )?(?:combination|condition|diagnosis|disease|tumou?r|malignan\w*|suggests?|supports?|indicates?|points?|strongly|"
+    r"makes?|is|aligns?|pattern|presentation|finding|case)|therefore|thus|hence|overall|in (?:conclusion|summary)|finally|ultimately|i\b|we\b|my\b|if\b|when\b|while\b|although\b|since\b|because\b|however\b|such\b|it\b|they\b)",
+    re.IGNORECASE,
+)
+_ADVICE = re.compile(
+    r"\b(?:recommend\w*|advis\w+|consult\w*|see(?:ing|k|ks|king)?\s+(?:\w+\s+){0,3}?(?:dermatolog|doctor|physician|medical|healthcare|professional|specialist|provider)\w*|refer(?:ral|red)?\b|"
+    r"(?:should|must|needs?\s+to|warrants?|requires?|necessitat\w+)\s+(?:\w+\s+){0,4}?(?:evaluat|biops|treat|monitor|assess|examin|consult|confirm|follow|review|attention|intervention|investigat|manag)\w*|"
+    r"treatments?\s+(?:options?|typically|usually|may|can|should|includes?|involves?|is|are)|treated\s+with|managed\s+with|management\s+(?:may|can|should|includes?|involves?|typically|of|options?)|follow-?up|avoid(?:ing)?\s|"
+    r"monitor(?:ed|ing)?\b|biopsy\s+(?:is|would|may|should|to|for)|patch\s+test\w*|koh\b|moisturi[sz]\w+|sunscreen|prescri\w+|apply\w*|use\s+of\s+(?:topical|sun))",
+    re.IGNORECASE,
+)
+_LIMITS = re.compile(
+    r"\b(?:cannot\s+(?:be\s+)?(?:\w+\s+)?(?:confirm|determin|exclud|rul|see|assess|diagnos|tell|say|evaluat|conclu|provid)\w*|(?:not|isn't|wasn't|never)\s+(?:\w+\s+)?(?:mention|describ|provid|specif|stat|visible|given|report|available|possible|definitive)\w*|"
+    r"unclear|uncertain\w*|limited\s+(?:by|information)|limitation|without\s+(?:\w+\s+){0,3}?(?:history|biopsy|test|information|examination|evaluation|confirmation|image|photograph)\w*|"
+    r"difficult\s+to|hard\s+to|impossible|no\s+(?:information|history|details?|image|visual)|lack\s+of\s+(?:\w+\s+)?(?:information|history|detail|visual|image)|definitive\s+diagnosis\s+(?:requires|would|may|needs|can))",
+    re.IGNORECASE,
+)
+_AGAINST = re.compile(
+    r"\b(?:but|however|less|unlikely|not|n't|no|lacks?|lacking|absen\w+|without|uncommon|rare(?:ly)?|atypical|usually|typically|ruled?\s+out|exclud\w+|although|though|whereas|would)\b",
+    re.IGNORECASE,
+)
+_DENIAL = re.compile(r"unlikely|less|not\b|n't|rul\w+ out|exclud|rather|against|unlike|lack", re.IGNORECASE)
+_FITS = re.compile(
+    r"\b(?:fits?\b(?!\s+poorly)|consistent|match\w*|support\w*|explain\w*|align\w*|suggest\w*|classic|characteristic|favou?r\w*|strong\w*|likely)",
+    re.IGNORECASE,
+)
+#: Titles of headings, list leads and JSON keys that say what stands under them.
+_TITLES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("differential", re.compile(r"differential|alternativ|considered|other (?:diagnos|possib|condition)", re.IGNORECASE)),
+    ("next_step", re.compile(r"next step|recommend|management|treatment|plan\b|advice|follow", re.IGNORECASE)),
+    ("limitations", re.compile(r"limitation|uncertaint|caveat", re.IGNORECASE)),
+    ("rationale", re.compile(r"conclusion|final|diagnosis|answer|impression|summary|synthesis|assessment|rationale", re.IGNORECASE)),
+    ("findings", re.compile(r"finding|observation|description|morpholog|feature|appearance|location|distribution|colou?r|texture|surface|border|lesion", re.IGNORECASE)),
+)  # fmt: skip
+
+
+@dataclass
+class _Entry:
+    """A diagnosis considered, while it is gathered."""
+
+    name: str
+    evidence_for: list[str] = field(default_factory=list)
+    evidence_against: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Sorted:
+    """The sections while they are filled; the first diagnosis in ``entries`` is the one concluded."""
+
+    name: str
+    node_id: str
+    entries: dict[str, _Entry]
+    findings: list[str] = field(default_factory=list)
+    rationale: list[str] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
+    next_step: list[str] = field(default_factory=list)
+    residue: list[Residue] = field(default_factory=list)
+
+    def narrative(self, certainty: str, taxonomy: Taxonomy) -> Narrative:
+        """The sections as the model wants them: sentences packed into lines, what is over handed on."""
+        concluded, *others = self.entries.values()
+        rationale, over = _packed(self.rationale, _LONG_LINE, 1)
+        concluded.evidence_for += over
+        next_step, over = _packed(self.next_step, _LONG_LINE, 1)
+        self.limitations += over
+        limitations, over = _packed(self.limitations, _LINE, _LIMITATIONS)
+        self.findings += over
+        differential = []
+        for nth, (node_id, entry) in enumerate(self.entries.items()):
+            if nth >= _ENTRIES:
+                self.findings += [entry.name, *entry.evidence_for, *entry.evidence_against]
+                continue
+            sides = []
+            for side in (entry.evidence_for, entry.evidence_against):
+                lines, over = _packed(side, _LINE, _SIDE)
+                self.findings += over
+                sides.append(tuple(lines))
+            differential.append(
+                Differential(
+                    diagnosis=entry.name,
+                    taxonomy_id=node_id if node_id in taxonomy else UNMAPPED,
+                    evidence_for=sides[0],
+                    evidence_against=sides[1],
+                )
+            )
+        findings = (
+            self.findings if len(self.findings) <= _FINDINGS and all(len(f) <= _LINE for f in self.findings) else None
+        )
+        if findings is None:
+            findings, over = _packed(self.findings, _LINE, _FINDINGS)
+            self.residue += [Residue(text, True) for text in over]
+        return Narrative(
+            context_used=(),
+            findings=tuple(Finding(origin="image", text=text) for text in findings),
+            differential=tuple(differential),
+            conclusion=Conclusion(
+                diagnosis=self.name,
+                taxonomy_id=self.node_id,
+                malignancy=taxonomy.node(self.node_id).malignancy if self.node_id in taxonomy else "indeterminate",
+                certainty=certainty,
+                rationale=rationale[0],
+            ),
+            limitations=tuple(limitations),
+            next_step=next_step[0] if next_step else None,
+        )
+
+
+def _packed(texts: Sequence[str], length: int, most: int) -> tuple[list[str], list[str]]:
+    """``texts`` joined, in order, into at most ``most`` lines of ``length`` characters; and those that found no room."""
+    lines: list[str] = []
+    for nth, text in enumerate(texts):
+        for piece in _pieces(text, length):
+            if lines and len(lines[-1]) + 1 + len(piece) <= length:
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(piece)
+        if len(lines) > most:
+            kept, over = lines[:most], lines[most:]
+            return kept, [*over, *texts[nth + 1 :]]
+    return lines, []
+
+
+def _pieces(text: str, length: int) -> Iterable[str]:
+    """A text longer than a line, cut at white space; a word longer than a line, anywhere."""
+    while len(text) > length:
+        cut = text.rfind(" ", 1, length + 1)
+        cut = cut if cut > 0 else length
+        yield text[:cut].strip()
+        text = text[cut:].strip()
+    if text:
+        yield text
+
+
+def _sort_out(read: Read, concluded: Concluded | None, taxonomy: Taxonomy) -> _Sorted:
+    """Every sentence of a text in its section."""
+    node_id, name = _settled(concluded, taxonomy)
+    found = _Sorted(name, node_id, {node_id: _Entry(name)})
+    current = ""
+    block = -1
+    last = ""
+    for sentence, told in read:
+        text = _clean(sentence.text)
+        if not text:
+            continue
+        last = text
+        lead = _led_by(sentence, told)
+        if lead is not None:
+            current, block = _entry(found, lead, taxonomy), sentence.paragraph
+            if sentence.is_heading and lead.mention.words == text.strip(" :"):
+                found.residue.append(Residue(text, False))
+                continue
+        elif sentence.is_heading or not sentence.lead and sentence.paragraph != block:
+            current = ""
+        _place(found, sentence, text, told, current, concluded, taxonomy)
+    if not found.rationale:  # the conclusion always says what it rests on
+        found.rationale.append(_take_last(found) or last)
+    return found
+
+
+def _take_last(found: _Sorted) -> str | None:
+    for section in (found.entries[next(iter(found.entries))].evidence_for, found.findings, found.limitations):
+        if section:
+            return section.pop()
+    return found.residue.pop().text if found.residue else None
+
+
+def _settled(concluded: Concluded | None, taxonomy: Taxonomy) -> tuple[str, str]:
+    """The node and name that a text settles on; of several left open, the one node that holds them all."""
+    if concluded is None:
+        return UNMAPPED, NO_DIAGNOSIS
+    name = _clean((" or " if concluded.is_open else " and ").join(dict.fromkeys(concluded.names)))[:_NAME].strip()
+    if not concluded.nodes:
+        return UNMAPPED, name or NO_DIAGNOSIS
+    shared = concluded.nodes[0]
+    for node in concluded.nodes[1:] if concluded.is_open else ():
+        common = [a for a, b in zip(taxonomy.path(shared), taxonomy.path(node), strict=False) if a == b]
+        if not common:
+            return UNMAPPED, name
+        shared = common[-1]
+    return shared, name or taxonomy.node(shared).name
+
+
+def _led_by(sentence: Sentence, told: Sequence[Statement]) -> Statement | None:
+    """The disease that a list item or a heading is about."""
+    if sentence.is_heading:
+        return told[0] if told and len(told[0].mention.words) > 0.5 * len(sentence.text.strip(" :")) else None
+    if not sentence.lead or not sentence.text.startswith(sentence.lead[:20]):
+        return None
+    first = [statement for statement in told if statement.mention.end <= len(sentence.lead) + 2]
+    return first[0] if first else None
+
+
+def _entry(found: _Sorted, statement: Statement, taxonomy: Taxonomy) -> str:
+    node_id = statement.mention.node_id
+    if node_id not in found.entries:
+        found.entries[node_id] = _Entry(_clean(statement.mention.words)[:_NAME].strip() or taxonomy.node(node_id).name)
+    return node_id
+
+
+def _place(
+    found: _Sorted, sentence: Sentence, text: str, told: Sequence[Statement], current: str,
+    concluded: Concluded | None, taxonomy: Taxonomy,
+) -> None:  # fmt: skip
+    """Put one sentence where it belongs."""
+    decisive = concluded is not None and sentence == concluded.sentence
+    specific = bool(told) or _SPECIFIC.search(text) is not None or _ADVICE.search(text) is not None
+    if decisive:
+        found.rationale.insert(0, text)
+    elif not specific and (_SCAFFOLD.match(text) or (sentence.is_heading and len(text) < 60)):
+        found.residue.append(Residue(text, False))
+    elif not specific and not _CLINICAL.search(text):
+        if _META.search(text) or len(text) < 25:
+            found.residue.append(Residue(text, False))
+        else:
+            found.rationale.append(text)
+    elif current:
+        _argue(found, current, text, told)
+    else:
+        section = _section(sentence, text, told, concluded, taxonomy)
+        if section == "differential":
+            ruled = [s for s in told if s.status in ("denied", "weighed", "asserted")] or list(told)
+            _argue(found, _entry(found, ruled[0], taxonomy), text, ruled)
+        else:
+            getattr(found, section).append(text)
+
+
+def _argue(found: _Sorted, node_id: str, text: str, told: Sequence[Statement]) -> None:
+    """Put a sentence for or against the diagnosis it is about."""
+    ruled = [s for s in told if s.mention.node_id == node_id and s.status in ("asserted", "denied")]
+    if node_id == next(iter(found.entries)):  # of what is concluded, only an open denial speaks against it
+        against = bool(ruled) and ruled[-1].status == "denied" and _DENIAL.search(ruled[-1].cue) is not None
+    elif ruled:
+        against = ruled[-1].status == "denied"
+    else:
+        against = _AGAINST.search(text) is not None and not _FITS.search(text)
+    entry = found.entries[node_id]
+    (entry.evidence_against if against else entry.evidence_for).append(text)
+
+
+def _section(
+    sentence: Sentence, text: str, told: Sequence[Statement], concluded: Concluded | None, taxonomy: Taxonomy
+) -> str:
+    asserted = {s.mention.node_id for s in told if s.status == "asserted"}
+    if concluded and any(taxonomy.on_one_branch(a, b) for a in asserted for b in concluded.nodes):
+        return "rationale"
+    if _ADVICE.search(text):
+        return "next_step"
+    if any(s.status in ("asserted", "denied", "weighed") for s in told):
+        return "differential"
+    if _LIMITS.search(text):
+        return "limitations"
+    title = sentence.lead or sentence.heading
+    for section, pattern in _TITLES:
+        if title and pattern.search(title) and (section != "differential" or told):
+            return section
+    if told and concluded and all(s.mention.node_id in concluded.nodes for s in told):
+        return "rationale"
+    weighing = _SCAFFOLD.match(text) is not None and _WEIGHING.search(text) is not None
+    return "rationale" if weighing or _INFERENCE.match(text) else "findings"
+
+
+def _clean(text: str) -> str:
+    """One plain line: no control characters, no tags of the narrative's own renderings."""
+    text = _UNPRINTABLE.sub(" ", text)
+    while _TAG.search(text):
+        text = _TAG.sub(" ", text)
+    return " ".join(text.split())
