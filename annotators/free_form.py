@@ -71,7 +71,7 @@ def standardise_text(text: str, taxonomy: Taxonomy, certainty: str = "unstated")
         )
         return Standardised(own, (), layout, (own.conclusion.taxonomy_id,), True)
     document = read_text(text)
-    if not document.sentences:
+    if not any(_clean(sentence.text) for sentence in document.sentences):
         raise ValueError("the text holds no word")
     read = read_statements(document)
     concluded = conclude(document, taxonomy, read)
@@ -138,7 +138,7 @@ _ADVICE = re.compile(
     re.IGNORECASE,
 )
 _LIMITS = re.compile(
-    r"\b(?:cannot\s+(?:be\s+)?(?:\w+\s+)?(?:confirm|determin|exclud|rul|see|assess|diagnos|tell|say|evaluat|conclu|provid)\w*|(?:not|isn't|wasn't|never)\s+(?:\w+\s+)?(?:mention|describ|provid|specif|stat|visible|given|report|available|possible|definitive)\w*|"
+    r"\b(?:cannot\s+(?:be\s+)?(?:\w+\s+)?(?:confirm|determin|exclud|rul|see|assess|diagnos|tell|told|know|judg|say|said|evaluat|conclu|provid)\w*|(?:not|isn't|wasn't|never)\s+(?:\w+\s+)?(?:mention|describ|provid|specif|stat|visible|given|report|available|possible|definitive)\w*|"
     r"unclear|uncertain\w*|limited\s+(?:by|information)|limitation|without\s+(?:\w+\s+){0,3}?(?:history|biopsy|test|information|examination|evaluation|confirmation|image|photograph)\w*|"
     r"difficult\s+to|hard\s+to|impossible|no\s+(?:information|history|details?|image|visual)|lack\s+of\s+(?:\w+\s+)?(?:information|history|detail|visual|image)|definitive\s+diagnosis\s+(?:requires|would|may|needs|can))",
     re.IGNORECASE,
@@ -186,7 +186,7 @@ class _Sorted:
 
     def narrative(self, certainty: str, taxonomy: Taxonomy) -> Narrative:
         """The sections as the model wants them: sentences packed into lines, what is over handed on."""
-        concluded, *others = self.entries.values()
+        concluded = next(iter(self.entries.values()))
         rationale, over = _packed(self.rationale, _LONG_LINE, 1)
         concluded.evidence_for += over
         next_step, over = _packed(self.next_step, _LONG_LINE, 1)
@@ -211,12 +211,10 @@ class _Sorted:
                     evidence_against=sides[1],
                 )
             )
-        findings = (
-            self.findings if len(self.findings) <= _FINDINGS and all(len(f) <= _LINE for f in self.findings) else None
-        )
-        if findings is None:
-            findings, over = _packed(self.findings, _LINE, _FINDINGS)
-            self.residue += [Residue(text, True) for text in over]
+        findings, over = self.findings, []
+        if len(findings) > _FINDINGS or any(len(finding) > _LINE for finding in findings):
+            findings, over = _packed(findings, _LINE, _FINDINGS)
+        self.residue += [Residue(text, True) for text in over]
         return Narrative(
             context_used=(),
             findings=tuple(Finding(origin="image", text=text) for text in findings),
@@ -336,7 +334,7 @@ def _place(
         found.rationale.insert(0, text)
     elif not specific and (_SCAFFOLD.match(text) or (sentence.is_heading and len(text) < 60)):
         found.residue.append(Residue(text, False))
-    elif not specific and not _CLINICAL.search(text):
+    elif not specific and not _CLINICAL.search(text) and not _LIMITS.search(text):
         if _META.search(text) or len(text) < 25:
             found.residue.append(Residue(text, False))
         else:

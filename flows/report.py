@@ -43,8 +43,8 @@ class Screen:
     ) -> None:
         self._bar.stop()
 
-    def progress(self, step: str, done: int, total: int) -> None:
-        """``done`` of ``total`` rows of a step are finished."""
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` rows of a step are finished; None where nobody knows how many there are."""
         now = time.monotonic()
         started = self._started.setdefault(step, now)
         if self.console.is_terminal:
@@ -53,8 +53,9 @@ class Screen:
             self._bar.update(self._tasks[step], completed=done)
         elif now - self._logged >= _LOG_EVERY:
             self._logged = now
+            of = "" if total is None else f" of {total:,}"
             speed = f", {done / (now - started):,.0f}/s" if now > started else ""
-            self.console.print(f"{step}: {done:,} of {total:,}{speed}", highlight=False)
+            self.console.print(f"{step}: {done:,}{of}{speed}", highlight=False)
 
     def finished(self, report: StepReport) -> None:
         """A step is finished: its bar goes, one line stays."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quality.reading.assertions import Statement, statements
 from quality.reading.mentions import introduced, vocabulary
@@ -31,6 +31,10 @@ _FIRM = re.compile(
     r"consistent|compatible|appears?\s+to|most\s+likely|highly|diagnos|point|align|fit|conclu|represent|favou?r|likely|suggest|indicat|signs\s+of|have|has|this\s+is|it\s+is|characteristic|suspici|pathognomonic|confirm|lean|answer|after:|match",
     re.IGNORECASE,
 )
+
+
+#: A text of so few sentences may conclude anywhere.
+_SHORT = 6
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def read_statements(document: Document) -> Read:
 def claims(read: list[tuple[Sentence, list[Statement]]], taxonomy: Taxonomy, document_raw: str = "") -> Iterator[Claim]:
     """The sentences that assert a disease, in order; a name that the taxonomy lacks makes a claim without nodes."""
     for place, (sentence, told) in enumerate(read):
+        told = _bare(sentence, told)
         asserted = [statement for statement in told if statement.status == "asserted"]
         if not asserted:
             if not told and (name := _unknown_name(sentence, document_raw)):
@@ -117,7 +122,7 @@ _DISEASE_WORD = re.compile(
 
 #: Words that only gather, or point back: what they end is no name of a disease.
 _VAGUE = re.compile(
-    r"\b(?:this|that|these|those|its|it|based|common|triggered|known)\b|^(?:an?\s+)?(?:\w+\s+)?(?:disease|condition|infection|reaction|cancer|tumou?r|process|disorder)s?$",
+    r"\b(?:this|that|these|those|its|it|based|common|triggered|known)\b|^(?:an?\s+)?(?:(?:skin|common|inflammatory|bacterial|viral|fungal|allergic|benign|malignant|chronic|acute|systemic|underlying|autoimmune|infectious|neoplastic|vascular|specific)\s+)?(?:disease|condition|infection|reaction|cancer|tumou?r|process|disorder)s?$",
     re.IGNORECASE,
 )
 
@@ -135,6 +140,16 @@ def _unknown_name(sentence: Sentence, raw: str) -> str | None:
         ):
             return name
     return None
+
+
+def _bare(sentence: Sentence, told: list[Statement]) -> list[Statement]:
+    """In an answer, or under a title that announces one, a name without a cue is what is concluded."""
+    if not (sentence.zone == "answer" or _is_titled(sentence)):
+        return told
+    named = sum(len(statement.mention.words) for statement in told)
+    if any(s.status != "none" for s in told) or 2 * named < len(sentence.text.removeprefix(sentence.lead)):
+        return told
+    return [replace(statement, status="asserted", cue="answer") for statement in told]
 
 
 def _is_titled(sentence: Sentence) -> bool:
@@ -178,7 +193,7 @@ def conclude(document: Document, taxonomy: Taxonomy, read: Read | None = None) -
     """What ``document`` concludes, or None when it settles on no disease; ``read``: its statements, where at hand."""
     read = read_statements(document) if read is None else read
     found = [claim for claim in claims(read, taxonomy, document.raw) if claim.grade]
-    half, third = len(read) * 0.5, len(read) * 0.66
+    half, third = (len(read) * 0.5, len(read) * 0.66) if len(read) > _SHORT else (0.0, 0.0)
     for floor, grade in ((half, 3), (half, 2), (third, 1)):
         late = [claim for claim in found if claim.grade >= grade and claim.place >= floor]
         late = [claim for claim in late if not _is_umbrella(claim, taxonomy)] or late
