@@ -36,6 +36,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_near_duplicates
 	$(BIN)/python -m tests.benchmarks.bench_rubric
 	$(BIN)/python -m tests.benchmarks.bench_narratives
+	$(BIN)/python -m tests.benchmarks.bench_standardise
 	$(BIN)/python -m tests.benchmarks.bench_build
 
 $(VENV)/bin/python:

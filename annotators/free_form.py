@@ -11,6 +11,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from annotators.free_form_words import (
+    ADVICE,
+    AGAINST,
+    CLINICAL,
+    DENIAL,
+    FITS,
+    INFERENCE,
+    LIMITS,
+    META,
+    SCAFFOLD,
+    SPECIFIC,
+    WEIGHING,
+)
 from quality.reading.assertions import Statement
 from quality.reading.conclusion import Conclusion as Concluded
 from quality.reading.conclusion import Read, conclude, read_statements
@@ -91,75 +104,24 @@ def _own_rendering(text: str) -> Narrative | None:
         return None
 
 
-#: Words that say how or where skin is changed, or what was done: no sentence that holds one is mere form.
-_SPECIFIC = re.compile(
-    r"\b(?:macul|papul|plaque|patch(?!\s+test)|nodul|pustul|vesic|bulla|blister|ulcer|ero[ds]|weal|wheal|swell|swollen|lump|comedo|cyst|"
-    r"scar|burrow|bruis|eruption|rash|crust|scal[ey]|scaling|excoriat|fissur|crack|lichenif|atroph|scler|thicken|thinn|kerato|"
-    r"verruc|wart|horn|smooth|rough|greasy|flak|peel|weep|ooz|exudat|pus\b|demarcat|erythem|redness|red\b|"
-    r"reddish|pink|brown|black|blue|bluish|purpl|violaceous|gr[ae]y|orange|yellow|white|whitish|silver|pale|pearly|necro|"
-    r"dome|annular|umbilicat|reticul|symmetr|asymmetr|follic|flexur|extensor|"
-    r"vessel|telangiect|pigment|hair|nail|scalp|facial|cheek|nose|lip|mouth|oral|ears?\b|eyes?\b|eyelid|neck|"
-    r"chest|trunk|abdom|arms?\b|forearm|elbow|wrist|palm|finger|digit|legs?\b|thigh|knee|shin|ankle|foot|feet|soles?\b|toe|groin|"
-    r"genital|buttock|axilla|inflam|infect|benign|malignan|cancer|tumou?r|neoplas|itch|prurit|pain|tender|bleed|biops|histolog|"
-    r"cream|steroid|antibiotic|antifung|child|elder|intertrigin|folds?\b|torso|arthropod|insect|microb|occlu|limbs?\b|sweat|friction|allerg|irritat|irritant|trauma|edema|oedema|hyper|hypo|dermal|epiderm)",
-    re.IGNORECASE,
-)
-#: Words that make a sentence one about skin, disease or care at all.
-_CLINICAL = re.compile(
-    r"\b(?:skin|lesion|face|hand|back\b|diseas|disorder|condition|diagnos|symptom|treat|therap|dermatolog|doctor|physician|clinic|specialist|"
-    r"patient|aged?\b|sun|chronic|acute|immun|vascul|drug|medicat|texture|surface|moist|dry|cell|tissue|image|photo|defined|border|edge|"
-    r"margin|ring|round|oval|linear|cluster|group|discrete|colou?r)",
-    re.IGNORECASE,
-)
-#: Sentences that only lead on to the next, whatever clinical noun they hold.
-_SCAFFOLD = re.compile(
-    r"^(?:\W*\d+[.)]\s*)?(?:first|next|then|now|finally|second|third|lastly|after that|to (?:begin|start|analy[sz]e|arrive|reach|determine|diagnose)|let(?:'s| me| us)|"
-    r"in (?:analy[sz]ing|reviewing|narrowing|considering|this analysis)|i (?:will|would|shall|need|begin|start|must)|we (?:will|can|must|begin|start|need)|step \d|upon|okay|alright|moving on)\b[^!?]{0,300}$",
-    re.IGNORECASE,
-)
-#: Words that speak of the text itself.
-_META = re.compile(
-    r"\b(?:approach|steps?|reasoning|analy[sz]\w+|process|structured|systematic|narrow\w*|categor\w+|think\w*|let|information|details?|description|following|above|"
-    r"consider\w*|observ\w+|summar\w+|conclu\w+|evaluat\w+|assess\w*|chain|logical\w*|framework|order|here|below|task|question|query)\b",
-    re.IGNORECASE,
-)
-_WEIGHING = re.compile(r"consider|categor|narrow|differential|possib|weigh|compare", re.IGNORECASE)
-#: Sentences that draw on what was seen, rather than say it.
-_INFERENCE = re.compile(
-    r"^(?:based on|given|considering|taken together|these|those|this (?:\w+ )?(?:combination|condition|diagnosis|disease|tumou?r|malignan\w*|suggests?|supports?|indicates?|points?|strongly|"
-    r"makes?|is|aligns?|pattern|presentation|finding|case)|therefore|thus|hence|overall|in (?:conclusion|summary)|finally|ultimately|i\b|we\b|my\b|if\b|when\b|while\b|although\b|since\b|because\b|however\b|such\b|it\b|they\b)",
-    re.IGNORECASE,
-)
-_ADVICE = re.compile(
-    r"\b(?:recommend\w*|advis\w+|consult\w*|see(?:ing|k|ks|king)?\s+(?:\w+\s+){0,3}?(?:dermatolog|doctor|physician|medical|healthcare|professional|specialist|provider)\w*|refer(?:ral|red)?\b|"
-    r"(?:should|must|needs?\s+to|warrants?|requires?|necessitat\w+)\s+(?:\w+\s+){0,4}?(?:evaluat|biops|treat|monitor|assess|examin|consult|confirm|follow|review|attention|intervention|investigat|manag)\w*|"
-    r"treatments?\s+(?:options?|typically|usually|may|can|should|includes?|involves?|is|are)|treated\s+with|managed\s+with|management\s+(?:may|can|should|includes?|involves?|typically|of|options?)|follow-?up|avoid(?:ing)?\s|"
-    r"monitor(?:ed|ing)?\b|biopsy\s+(?:is|would|may|should|to|for)|patch\s+test\w*|koh\b|moisturi[sz]\w+|sunscreen|prescri\w+|apply\w*|use\s+of\s+(?:topical|sun))",
-    re.IGNORECASE,
-)
-_LIMITS = re.compile(
-    r"\b(?:cannot\s+(?:be\s+)?(?:\w+\s+)?(?:confirm|determin|exclud|rul|see|assess|diagnos|tell|told|know|judg|say|said|evaluat|conclu|provid)\w*|(?:not|isn't|wasn't|never)\s+(?:\w+\s+)?(?:mention|describ|provid|specif|stat|visible|given|report|available|possible|definitive)\w*|"
-    r"unclear|uncertain\w*|limited\s+(?:by|information)|limitation|without\s+(?:\w+\s+){0,3}?(?:history|biopsy|test|information|examination|evaluation|confirmation|image|photograph)\w*|"
-    r"difficult\s+to|hard\s+to|impossible|no\s+(?:information|history|details?|image|visual)|lack\s+of\s+(?:\w+\s+)?(?:information|history|detail|visual|image)|definitive\s+diagnosis\s+(?:requires|would|may|needs|can))",
-    re.IGNORECASE,
-)
-_AGAINST = re.compile(
-    r"\b(?:but|however|less|unlikely|not|n't|no|lacks?|lacking|absen\w+|without|uncommon|rare(?:ly)?|atypical|usually|typically|ruled?\s+out|exclud\w+|although|though|whereas|would)\b",
-    re.IGNORECASE,
-)
-_DENIAL = re.compile(r"unlikely|less|not\b|n't|rul\w+ out|exclud|rather|against|unlike|lack", re.IGNORECASE)
-_FITS = re.compile(
-    r"\b(?:fits?\b(?!\s+poorly)|consistent|match\w*|support\w*|explain\w*|align\w*|suggest\w*|classic|characteristic|favou?r\w*|strong\w*|likely)",
-    re.IGNORECASE,
-)
 #: Titles of headings, list leads and JSON keys that say what stands under them.
-_TITLES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("differential", re.compile(r"differential|alternativ|considered|other (?:diagnos|possib|condition)", re.IGNORECASE)),
-    ("next_step", re.compile(r"next step|recommend|management|treatment|plan\b|advice|follow", re.IGNORECASE)),
-    ("limitations", re.compile(r"limitation|uncertaint|caveat", re.IGNORECASE)),
-    ("rationale", re.compile(r"conclusion|final|diagnosis|answer|impression|summary|synthesis|assessment|rationale", re.IGNORECASE)),
-    ("findings", re.compile(r"finding|observation|description|morpholog|feature|appearance|location|distribution|colou?r|texture|surface|border|lesion", re.IGNORECASE)),
-)  # fmt: skip
+_TITLES = tuple(
+    (section, re.compile(words, re.IGNORECASE | re.VERBOSE))
+    for section, words in (
+        ("differential", r"differential | alternativ | considered | other\s(?:diagnos|possib|condition)"),
+        ("next_step", r"next\sstep | recommend | management | treatment | plan\b | advice | follow"),
+        ("limitations", "limitation | uncertaint | caveat"),
+        (
+            "rationale",
+            "conclusion | final | diagnosis | answer | impression | summary | synthesis | assessment | rationale",
+        ),
+        (
+            "findings",
+            """finding | observation | description | morpholog | feature | appearance | location | distribution |
+            colou?r | texture | surface | border | lesion""",
+        ),
+    )
+)
 
 
 @dataclass
@@ -232,7 +194,7 @@ class _Sorted:
 
 
 def _packed(texts: Sequence[str], length: int, most: int) -> tuple[list[str], list[str]]:
-    """``texts`` joined, in order, into at most ``most`` lines of ``length`` characters; and those that found no room."""
+    """``texts`` joined, in order, into at most ``most`` lines of ``length`` characters; and what found no room."""
     lines: list[str] = []
     for nth, text in enumerate(texts):
         for piece in _pieces(text, length):
@@ -275,7 +237,7 @@ def _sort_out(read: Read, concluded: Concluded | None, taxonomy: Taxonomy) -> _S
             if sentence.is_heading and lead.mention.words == text.strip(" :"):
                 found.residue.append(Residue(text, False))
                 continue
-        elif sentence.is_heading or not sentence.lead and sentence.paragraph != block:
+        elif sentence.is_heading or (not sentence.lead and sentence.paragraph != block):
             current = ""
         _place(found, sentence, text, told, current, concluded, taxonomy)
     if not found.rationale:  # the conclusion always says what it rests on
@@ -329,13 +291,13 @@ def _place(
 ) -> None:  # fmt: skip
     """Put one sentence where it belongs."""
     decisive = concluded is not None and sentence == concluded.sentence
-    specific = bool(told) or _SPECIFIC.search(text) is not None or _ADVICE.search(text) is not None
+    specific = bool(told) or SPECIFIC.search(text) is not None or ADVICE.search(text) is not None
     if decisive:
         found.rationale.insert(0, text)
-    elif not specific and (_SCAFFOLD.match(text) or (sentence.is_heading and len(text) < 60)):
+    elif not specific and (SCAFFOLD.match(text) or (sentence.is_heading and len(text) < 60)):
         found.residue.append(Residue(text, False))
-    elif not specific and not _CLINICAL.search(text) and not _LIMITS.search(text):
-        if _META.search(text) or len(text) < 25:
+    elif not specific and not CLINICAL.search(text) and not LIMITS.search(text):
+        if META.search(text) or len(text) < 25:
             found.residue.append(Residue(text, False))
         else:
             found.rationale.append(text)
@@ -354,11 +316,11 @@ def _argue(found: _Sorted, node_id: str, text: str, told: Sequence[Statement]) -
     """Put a sentence for or against the diagnosis it is about."""
     ruled = [s for s in told if s.mention.node_id == node_id and s.status in ("asserted", "denied")]
     if node_id == next(iter(found.entries)):  # of what is concluded, only an open denial speaks against it
-        against = bool(ruled) and ruled[-1].status == "denied" and _DENIAL.search(ruled[-1].cue) is not None
+        against = bool(ruled) and ruled[-1].status == "denied" and DENIAL.search(ruled[-1].cue) is not None
     elif ruled:
         against = ruled[-1].status == "denied"
     else:
-        against = _AGAINST.search(text) is not None and not _FITS.search(text)
+        against = AGAINST.search(text) is not None and not FITS.search(text)
     entry = found.entries[node_id]
     (entry.evidence_against if against else entry.evidence_for).append(text)
 
@@ -369,11 +331,11 @@ def _section(
     asserted = {s.mention.node_id for s in told if s.status == "asserted"}
     if concluded and any(taxonomy.on_one_branch(a, b) for a in asserted for b in concluded.nodes):
         return "rationale"
-    if _ADVICE.search(text):
+    if ADVICE.search(text):
         return "next_step"
     if any(s.status in ("asserted", "denied", "weighed") for s in told):
         return "differential"
-    if _LIMITS.search(text):
+    if LIMITS.search(text):
         return "limitations"
     title = sentence.lead or sentence.heading
     for section, pattern in _TITLES:
@@ -381,8 +343,8 @@ def _section(
             return section
     if told and concluded and all(s.mention.node_id in concluded.nodes for s in told):
         return "rationale"
-    weighing = _SCAFFOLD.match(text) is not None and _WEIGHING.search(text) is not None
-    return "rationale" if weighing or _INFERENCE.match(text) else "findings"
+    weighing = SCAFFOLD.match(text) is not None and WEIGHING.search(text) is not None
+    return "rationale" if weighing or INFERENCE.match(text) else "findings"
 
 
 def _clean(text: str) -> str:

@@ -44,11 +44,13 @@ def standardise(
         raise UserError(f"{certainty!r} is no certainty; --certainty takes one of {', '.join(LABEL_CERTAINTIES)}")
     columns = Columns(text_column, label_column, id_column, image_column)
     with Screen() as screen:
-        counts = standardise_set(source, out, columns, certainty, lambda done: screen.progress("standardise", done, None))
+        counts = standardise_set(
+            source, out, columns, certainty, lambda done: screen.progress("standardise", done, None)
+        )
     console = Console(stderr=True, highlight=False)
     console.print(
         f"{counts['narratives']:,} of {counts['texts']:,} texts standardised, {counts['rejected']:,} rejected; "
-        f"{counts['no_diagnosis']:,} settle on no diagnosis, {counts['diagnosis_unmapped']:,} on none that the taxonomy "
-        f"has; {counts['clinical_residue']:,} have clinical words left over"
+        f"{counts['no_diagnosis']:,} settle on no diagnosis, {counts['diagnosis_unmapped']:,} on none that the "
+        f"taxonomy has; {counts['clinical_residue']:,} have clinical words left over"
     )
     print(out)

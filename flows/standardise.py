@@ -94,7 +94,7 @@ def standardise_rows(rows: list[dict[str, Any]], certainty: str) -> tuple[list[d
 def standardise_set(
     source: Path,
     out: Path,
-    columns: Columns = Columns(),
+    columns: Columns | None = None,
     certainty: str = "unstated",
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, int]:
@@ -103,7 +103,7 @@ def standardise_set(
     ``progress`` is told how many texts are done. Memory is bounded by the batches in flight, not by the set. Raises
     :class:`UserError` for a source that cannot be read and a folder that cannot be written.
     """
-    batches = read_narratives(source, columns, _BATCH)
+    batches = read_narratives(source, columns or Columns(), _BATCH)
     counts: Counter[str] = Counter(texts=0, narratives=0, rejected=0, residue_sentences=0, clinical_residue=0)
     rejections: Rejections = []
     try:

@@ -24,16 +24,20 @@ _THINK, _ANSWER = (
     "answer|final answer|final_answer|diagnosis|final diagnosis",
 )
 _TAG = re.compile(rf"<\s*(/?)\s*({_THINK}|{_ANSWER})\s*>", re.IGNORECASE)
-_HTML = re.compile(r"</?(?:p|br|div|span|b|i|em|strong|u|ul|ol|li|h[1-6]|table|tr|td|th|a|code|pre|sub|sup)\b[^<>]{0,200}>",
-                   re.IGNORECASE)  # fmt: skip
-_ITEM_START = re.compile(r"(?:[-+•‣▪·–—]|\*(?!\*)|\(?\d{1,2}[.)](?=\s|\*\*)|\(?[a-hA-H][.)](?=\s))\s*")
+_HTML = re.compile(
+    r"</?(?:p|br|div|span|b|i|em|strong|u|ul|ol|li|h[1-6]|table|tr|td|th|a|code|pre|sub|sup)\b[^<>]{0,200}>",
+    re.IGNORECASE,
+)
+_ITEM_START = re.compile(
+    r"(?:[-+\u2022\u2023\u25aa\u00b7\u2013\u2014]|\*(?!\*)|\(?\d{1,2}[.)](?=\s|\*\*)|\(?[a-hA-H][.)](?=\s))\s*"
+)
 _HEADING = re.compile(r"#{1,6}\s+")
 #: A list flattened into a line: a dash, bullet or number in the middle, with a lead in bold or a capital after it.
-_INLINE_ITEM = re.compile(r"(?<=[\s:.;!?)])(?:[-•–]\s+|\*\s+|\d{1,2}[.)]\s+)(?=\*\*|[A-Z\"“])")
+_INLINE_ITEM = re.compile(r"(?<=[\s:.;!?)])(?:[-\u2022\u2013]\s+|\*\s+|\d{1,2}[.)]\s+)(?=\*\*|[A-Z\"“])")
 _BOLD = re.compile(r"\*\*|__|\*(?=\S)|(?<=\S)\*|`+")
 #: A lead in bold or up to a colon, at the start of an item: what the item is about.
 _LEAD = re.compile(
-    r"\*\*(?P<bold>[^*\n]{2,90}?)\s*:?\s*\*\*\s*(?P<colon>[:\-–—])?|(?P<plain>[A-Z][^:.!?\n*]{1,80}):(?=\s|$)"
+    r"\*\*(?P<bold>[^*\n]{2,90}?)\s*:?\s*\*\*\s*(?P<colon>[:\-\u2013\u2014])?|(?P<plain>[A-Z][^:.!?\n*]{1,80}):(?=\s|$)"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|etc|approx|Dr|Mr|Mrs|Ms|St|Fig|No|spp|sp|var|incl|resp|al|ca)|\b[A-Z])\.$"
@@ -99,8 +103,8 @@ def read_text(raw: str) -> Document:
     counts = {"think": 0, "answer": 0, "headings": 0, "items": 0}
     balanced = True
     zone: Zone = "open"
-    heading, paragraph, block, at = "", 0, 0, 0
-    for match in [*_TAG.finditer(text), None]:
+    heading, paragraph, at = "", 0, 0
+    for block, match in enumerate([*_TAG.finditer(text), None]):
         end = match.start() if match else len(text)
         for line, start, new_paragraph in _lines(text, at, end):
             paragraph += new_paragraph
@@ -115,7 +119,6 @@ def read_text(raw: str) -> Document:
             break
         at = match.end()
         kind: Zone = "answer" if re.fullmatch(_ANSWER, match.group(2), re.IGNORECASE) else "think"
-        block += 1
         if match.group(1):
             balanced &= zone == kind
             zone = "open"

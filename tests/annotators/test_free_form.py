@@ -104,7 +104,7 @@ def test_the_form_of_a_text_is_remembered() -> None:
         "## Findings\nScaly plaques on the elbows.\n## Diagnosis\nPsoriasis is the most likely diagnosis.",
         "<p>Scaly plaques on the elbows.</p><p>This is <b>psoriasis</b>.</p>",
         json.dumps({"findings": ["Scaly plaques on the elbows."], "diagnosis": "This is psoriasis."}),
-        '```json\n{"observation": "Scaly plaques on the elbows.", "final_diagnosis": "It is most likely psoriasis."}\n```',
+        '```json\n{"observation": "Scaly plaques on the elbows.", "final_diagnosis": "Most likely psoriasis."}\n```',
         "1. Scaly plaques on the elbows.\n2. Conclusion: consistent with psoriasis.",
     ],
 )
@@ -143,9 +143,12 @@ def test_our_own_renderings_come_back_unchanged(narrative: Narrative) -> None:
 #: Pieces of real texts and of what breaks parsers, to be put together in any order.
 _PIECES = st.sampled_from(
     [
-        "<think>", "</think>", "<answer>", "</answer>", "< think >", "<thi<think>nk>", "**", "`", "#### ", "\n\n", "\n- ",
-        "1. ", "- **Psoriasis**: ", "The most likely diagnosis is ", "psoriasis", "melanoma", "rather than", " or ", ". ",
-        "I recommend a biopsy. ", "{", "}", '"diagnosis": ', "\u202e", "\u2028", "\x00", "\x1b[31m", "<b>", "&lt;think&gt;",
+        "<think>", "</think>", "<answer>", "</answer>", "< think >", "<thi<think>nk>", "**", "`", "#### ", "\n\n",
+        "\n- ",
+        "1. ", "- **Psoriasis**: ", "The most likely diagnosis is ", "psoriasis", "melanoma", "rather than", " or ",
+        ". ",
+        "I recommend a biopsy. ", "{", "}", '"diagnosis": ', "\u202e", "\u2028", "\x00", "\x1b[31m", "<b>",
+        "&lt;think&gt;",
         "e.g. ", "Scaly plaques. ", "(BCC)", "\ud800", "مرحبا ", "皮膚", "a" * 700, "word " * 300,
     ]
 )  # fmt: skip
@@ -183,7 +186,7 @@ def lost(text: str, found: Standardised) -> Counter[str]:
 
 @pytest.mark.parametrize("text", ["", " \n\t", "!!! ---", "<think></think>", "x" * (MOST_CHARACTERS + 1)])
 def test_what_holds_no_narrative_is_refused_with_its_reason(text: str) -> None:
-    with pytest.raises(ValueError, match="empty|no word|characters"):
+    with pytest.raises(ValueError, match=r"empty|no word|characters"):
         standardised(text)
 
 
