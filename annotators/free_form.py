@@ -8,9 +8,10 @@ and nothing is made up. Where the text names a disease that the taxonomy lacks, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from annotators.free_form_sections import NAME_LENGTH, Entry, Residue, Sections
 from annotators.free_form_words import (
     ADVICE,
     AGAINST,
@@ -30,9 +31,6 @@ from quality.reading.conclusion import Read, conclude, read_statements
 from quality.reading.segments import Layout, Sentence, read_text
 from schemas.narrative import (
     UNMAPPED,
-    Conclusion,
-    Differential,
-    Finding,
     Narrative,
     NarrativeParseError,
     narrative_from_json,
@@ -43,18 +41,8 @@ from schemas.taxonomy import Taxonomy
 
 #: What stands for the diagnosis of a text that settles on none.
 NO_DIAGNOSIS = "no diagnosis stated"
-_LINE, _LONG_LINE, _NAME = 600, 1200, 120
-_FINDINGS, _ENTRIES, _SIDE, _LIMITATIONS = 24, 16, 8, 8
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Residue:
-    """A sentence that no section took; ``clinical`` when it says something about skin, disease or care."""
-
-    text: str
-    clinical: bool
 
 
 @dataclass(frozen=True)
@@ -124,105 +112,10 @@ _TITLES = tuple(
 )
 
 
-@dataclass
-class _Entry:
-    """A diagnosis considered, while it is gathered."""
-
-    name: str
-    evidence_for: list[str] = field(default_factory=list)
-    evidence_against: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Sorted:
-    """The sections while they are filled; the first diagnosis in ``entries`` is the one concluded."""
-
-    name: str
-    node_id: str
-    entries: dict[str, _Entry]
-    findings: list[str] = field(default_factory=list)
-    rationale: list[str] = field(default_factory=list)
-    limitations: list[str] = field(default_factory=list)
-    next_step: list[str] = field(default_factory=list)
-    residue: list[Residue] = field(default_factory=list)
-
-    def narrative(self, certainty: str, taxonomy: Taxonomy) -> Narrative:
-        """The sections as the model wants them: sentences packed into lines, what is over handed on."""
-        concluded = next(iter(self.entries.values()))
-        rationale, over = _packed(self.rationale, _LONG_LINE, 1)
-        concluded.evidence_for += over
-        next_step, over = _packed(self.next_step, _LONG_LINE, 1)
-        self.limitations += over
-        limitations, over = _packed(self.limitations, _LINE, _LIMITATIONS)
-        self.findings += over
-        differential = []
-        for nth, (node_id, entry) in enumerate(self.entries.items()):
-            if nth >= _ENTRIES:
-                self.findings += [entry.name, *entry.evidence_for, *entry.evidence_against]
-                continue
-            sides = []
-            for side in (entry.evidence_for, entry.evidence_against):
-                lines, over = _packed(side, _LINE, _SIDE)
-                self.findings += over
-                sides.append(tuple(lines))
-            differential.append(
-                Differential(
-                    diagnosis=entry.name,
-                    taxonomy_id=node_id if node_id in taxonomy else UNMAPPED,
-                    evidence_for=sides[0],
-                    evidence_against=sides[1],
-                )
-            )
-        findings, over = self.findings, []
-        if len(findings) > _FINDINGS or any(len(finding) > _LINE for finding in findings):
-            findings, over = _packed(findings, _LINE, _FINDINGS)
-        self.residue += [Residue(text, True) for text in over]
-        return Narrative(
-            context_used=(),
-            findings=tuple(Finding(origin="image", text=text) for text in findings),
-            differential=tuple(differential),
-            conclusion=Conclusion(
-                diagnosis=self.name,
-                taxonomy_id=self.node_id,
-                malignancy=taxonomy.node(self.node_id).malignancy if self.node_id in taxonomy else "indeterminate",
-                certainty=certainty,
-                rationale=rationale[0],
-            ),
-            limitations=tuple(limitations),
-            next_step=next_step[0] if next_step else None,
-        )
-
-
-def _packed(texts: Sequence[str], length: int, most: int) -> tuple[list[str], list[str]]:
-    """``texts`` joined, in order, into at most ``most`` lines of ``length`` characters; and what found no room."""
-    lines: list[str] = []
-    for nth, text in enumerate(texts):
-        for piece in _pieces(text, length):
-            if lines and len(lines[-1]) + 1 + len(piece) <= length:
-                lines[-1] += f" {piece}"
-            else:
-                lines.append(piece)
-        if len(lines) > most:
-            kept, over = lines[:most], lines[most:]
-            return kept, [*over, *texts[nth + 1 :]]
-    return lines, []
-
-
-def _pieces(text: str, length: int) -> Iterable[str]:
-    """A text longer than a line, cut at white space; a word longer than a line, anywhere."""
-    while len(text) > length:
-        cut = text.rfind(" ", 1, length + 1)
-        cut = cut if cut > 0 else length
-        yield text[:cut].strip()
-        text = text[cut:].strip()
-    if text:
-        yield text
-
-
-def _sort_out(read: Read, concluded: Concluded | None, taxonomy: Taxonomy) -> _Sorted:
+def _sort_out(read: Read, concluded: Concluded | None, taxonomy: Taxonomy) -> Sections:
     """Every sentence of a text in its section."""
     node_id, name = _settled(concluded, taxonomy)
-    found = _Sorted(name, node_id, {node_id: _Entry(name)})
+    found = Sections(name, node_id, {node_id: Entry(name)})
     current = ""
     block = -1
     last = ""
@@ -245,7 +138,7 @@ def _sort_out(read: Read, concluded: Concluded | None, taxonomy: Taxonomy) -> _S
     return found
 
 
-def _take_last(found: _Sorted) -> str | None:
+def _take_last(found: Sections) -> str | None:
     for section in (found.entries[next(iter(found.entries))].evidence_for, found.findings, found.limitations):
         if section:
             return section.pop()
@@ -256,7 +149,7 @@ def _settled(concluded: Concluded | None, taxonomy: Taxonomy) -> tuple[str, str]
     """The node and name that a text settles on; of several left open, the one node that holds them all."""
     if concluded is None:
         return UNMAPPED, NO_DIAGNOSIS
-    name = _clean((" or " if concluded.is_open else " and ").join(dict.fromkeys(concluded.names)))[:_NAME].strip()
+    name = _clean((" or " if concluded.is_open else " and ").join(dict.fromkeys(concluded.names)))[:NAME_LENGTH].strip()
     if not concluded.nodes:
         return UNMAPPED, name or NO_DIAGNOSIS
     shared = concluded.nodes[0]
@@ -278,15 +171,17 @@ def _led_by(sentence: Sentence, told: Sequence[Statement]) -> Statement | None:
     return first[0] if first else None
 
 
-def _entry(found: _Sorted, statement: Statement, taxonomy: Taxonomy) -> str:
+def _entry(found: Sections, statement: Statement, taxonomy: Taxonomy) -> str:
     node_id = statement.mention.node_id
     if node_id not in found.entries:
-        found.entries[node_id] = _Entry(_clean(statement.mention.words)[:_NAME].strip() or taxonomy.node(node_id).name)
+        found.entries[node_id] = Entry(
+            _clean(statement.mention.words)[:NAME_LENGTH].strip() or taxonomy.node(node_id).name
+        )
     return node_id
 
 
 def _place(
-    found: _Sorted, sentence: Sentence, text: str, told: Sequence[Statement], current: str,
+    found: Sections, sentence: Sentence, text: str, told: Sequence[Statement], current: str,
     concluded: Concluded | None, taxonomy: Taxonomy,
 ) -> None:  # fmt: skip
     """Put one sentence where it belongs."""
@@ -312,7 +207,7 @@ def _place(
             getattr(found, section).append(text)
 
 
-def _argue(found: _Sorted, node_id: str, text: str, told: Sequence[Statement]) -> None:
+def _argue(found: Sections, node_id: str, text: str, told: Sequence[Statement]) -> None:
     """Put a sentence for or against the diagnosis it is about."""
     ruled = [s for s in told if s.mention.node_id == node_id and s.status in ("asserted", "denied")]
     if node_id == next(iter(found.entries)):  # of what is concluded, only an open denial speaks against it

@@ -33,6 +33,14 @@ SPOKEN: Mapping[str, str] = {
     "viral skin infection": "viral_infection",
     "varicella zoster virus": "viral_infection",
     "candidal intertrigo": "candidiasis",
+    "BCC": "basal_cell_carcinoma",
+    "SCC": "squamous_cell_carcinoma",
+    "AK": "actinic_keratosis",
+    "SK": "seborrheic_keratosis",
+    "LSC": "lichen_simplex_chronicus",
+    "PRP": "pityriasis_rubra_pilaris",
+    "CMN": "congenital_melanocytic_nevus",
+    "SCLE": "subacute_cutaneous_lupus_erythematosus",
     "psoriatic": "psoriasis",
     "psoriatic disease": "psoriasis",
     "psoriatic skin": "psoriasis",
@@ -80,15 +88,14 @@ class Vocabulary:
             for term in (node.name, *node.synonyms):
                 self._add(term, node.id)
         for term, node_id in SPOKEN.items():
-            if node_id in taxonomy:
-                self._add(term, node_id)
+            self._add(term, taxonomy.node(node_id).id)
 
     def _add(self, term: str, node_id: str) -> None:
         at = self._tree
         words = _folded_words(term)
-        short = len(words) == 1 and len(term) <= _CAPITALS and term.isupper()
-        for word, _, _ in words:
-            at = at.setdefault(term if short else word, {})
+        for word, start, end in words:
+            raw = term[start:end]
+            at = at.setdefault(raw if len(raw) <= _CAPITALS and raw.isupper() and len(words) == 1 else word, {})
         if words:
             at.setdefault(_END, node_id)
 
