@@ -41,6 +41,7 @@ class Writer:
     taxonomy: Taxonomy
     cards: Mapping[str, KnowledgeCard]
     lens: str
+    trajectory: str  # of schemas.tables.TRAJECTORIES
     turn: int  # from the case's digest and the candidate; what is rotated is rotated by it
 
     @cached_property

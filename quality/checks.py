@@ -86,16 +86,13 @@ def check_narrative(narrative: Narrative, label_certainty: str, hidden: Collecti
 
 
 def singled_out(narrative: Narrative) -> str | None:
-    """The node that the differential alone favours, the conclusion hidden; None when it favours none before all others.
+    """The node that the reasons alone favour, the conclusion hidden; None when they favour none before all others.
 
-    A diagnosis is favoured by more evidence for it, less what speaks against it.
+    A diagnosis is favoured by more evidence for it, less what speaks against it; a first impression counts as one, and
+    what turned it speaks against it.
     """
     weights = sorted(
-        (
-            (len(e.evidence_for) - len(e.evidence_against), e.taxonomy_id)
-            for e in narrative.differential
-            if e.evidence_for
-        ),
+        ((len(e.evidence_for) - len(e.evidence_against), e.taxonomy_id) for e in narrative.weighed if e.evidence_for),
         reverse=True,
     )
     if not weights or (len(weights) > 1 and weights[0][0] == weights[1][0]):
@@ -116,7 +113,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _texts(narrative: Narrative) -> Iterator[str]:
     yield from (finding.text for finding in narrative.findings)
-    for entry in narrative.differential:
+    for entry in narrative.weighed:
         yield from (*entry.evidence_for, *entry.evidence_against)
     yield narrative.conclusion.rationale
     yield from narrative.limitations
@@ -180,7 +177,7 @@ def _repeated(narrative: Narrative) -> Iterator[CheckFinding]:
     """Sentences that stand twice in one section; a rationale may take up the evidence word for word."""
     sections = (
         [finding.text for finding in narrative.findings],
-        *([*entry.evidence_for, *entry.evidence_against] for entry in narrative.differential),
+        *([*entry.evidence_for, *entry.evidence_against] for entry in narrative.weighed),
         list(narrative.limitations),
     )
     for texts in sections:
@@ -233,7 +230,7 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     end = narrative.conclusion
     named = re.compile(re.escape(end.diagnosis), re.IGNORECASE)  # what a disease is called is no claim
     texts: list[tuple[str, str | None]] = [(finding.text, finding.origin) for finding in narrative.findings]
-    for entry in narrative.differential:
+    for entry in narrative.weighed:
         texts += [(text, None) for text in (*entry.evidence_for, *entry.evidence_against)]
     rationale = [
         part for part in _split(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part

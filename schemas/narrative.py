@@ -161,7 +161,7 @@ class Narrative(_Part):
 
     @property
     def weighed(self) -> tuple[Differential, ...]:
-        """Every diagnosis argued: the first impression, what turned it being evidence against it, and the differential."""
+        """Every diagnosis argued: the first impression, what turned it as evidence against it, and the differential."""
         first = self.first_impression
         if first is None:
             return self.differential
@@ -175,7 +175,7 @@ class Narrative(_Part):
 
 
 def narrative_json_schema() -> dict[str, Any]:
-    """The JSON schema of a Narrative: every string and list bounded, no field left open; no first impression is null."""
+    """The JSON schema of a Narrative: every string and list bounded, no field left open (no first impression: null)."""
     return Narrative.model_json_schema(mode="serialization")
 
 
