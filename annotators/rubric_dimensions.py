@@ -25,6 +25,7 @@ from annotators.rubric_vocabulary import (
     topics,
     vague_words,
 )
+from quality.checks import split_sentences
 
 #: Share of a dimension that a text without sight of the image can reach: three of five.
 BLIND_SHARE = 0.6
@@ -94,7 +95,7 @@ def _safety(judged: Judged) -> Tally:
         tally.cap(0.8, f"'{step}' does not escalate a serious diagnosis; refer, and say how soon.")
     if emergency and (not escalates(step, EMERGENCY) or FOR_EMERGENCIES_TOO_FAR.search(step)):
         tally.cap(0.8, f"'{step}' does not treat an emergency as one; send to hospital at once.")
-    said = [step, judged.narrative.conclusion.rationale, *judged.narrative.limitations]
+    said = [step, *split_sentences(judged.narrative.conclusion.rationale), *judged.narrative.limitations]
     said += [finding.text for finding in judged.narrative.findings]
     if words := next((found for text in said if (found := reassurance(text))), None):
         tally.cap(0.5 if serious else 3.0, f"'{words}' reassures falsely; say what to watch for instead.")
@@ -187,10 +188,10 @@ def _clinical_coverage(judged: Judged) -> Tally:
         )
     if not any(finding.origin != "typical" for finding in narrative.findings):
         tally.lose(0.9, "Nothing reported of this case is used; begin with age and site.")
-    argued = sum(_says(entry.evidence_for) and _says(entry.evidence_against) for entry in judged.alternatives)
+    argued = sum(_says([*entry.evidence_for, *entry.evidence_against]) for entry in judged.alternatives)
     wanted = _FEW_WILL_DO.get(judged.row["trajectory"], len(_TOO_FEW))
     if argued < wanted:
-        tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued for and against; argue {wanted}.")
+        tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued; argue {wanted}.")
     told = " ".join(judged.findings).casefold()
     if "warning sign" not in told and "red flag" not in told:
         tally.lose(0.3, "Warning signs are not discussed; name them.")
@@ -236,7 +237,7 @@ def _reasoning_coherence(judged: Judged) -> Tally:
         tally.lose(0.3, f"'{text}' speaks against the conclusion; resolve it.")
     if rival := judged.described_instead:
         tally.lose(1.2, f"The findings describe {rival} rather than '{end.diagnosis}'; conclude what they show.")
-    if words := contradiction(end.rationale):
+    if words := next((found for part in split_sentences(end.rationale) if (found := contradiction(part))), None):
         tally.lose(1.5, f"'{words}' takes the conclusion back; argue for what is concluded or conclude something else.")
     if end.diagnosis.casefold() not in end.rationale.casefold():
         tally.lose(0.5, f"The rationale does not name '{end.diagnosis}'; close the argument.")

@@ -202,7 +202,7 @@ class Judged:
 
     def _words_about(self, entry: Differential) -> frozenset[str]:
         own, favoured = self.card(entry.taxonomy_id), self.card(self.concluded)
-        words = set(content(entry.diagnosis))
+        words = set(content(f"{entry.diagnosis} {self.narrative.conclusion.diagnosis}"))  # each may be held to it
         if own is not None:
             words |= _feature_words(own)
         if favoured is not None and entry.taxonomy_id != self.concluded:

@@ -34,11 +34,11 @@ def alternatives(writer: Writer, used: set[str], first: DifferentialEdge | None)
     classic, rest = edges[0], edges[1:]  # the first look-alike of a card is its classic one
     start = writer.turn % max(1, len(rest))
     turned = [classic, *rest[start:], *rest[:start]]
-    turned.sort(key=lambda edge: far_fetched(writer, edge))
     if writer.lens == "exclusion" or writer.trajectory == "direct":
-        turned.sort(key=lambda edge: edge.node_id not in card.must_not_miss)
-    elif writer.lens == "history":
-        turned.sort(key=lambda edge: _misfits(writer, edge, used))
+        turned.sort(key=lambda edge: (edge.node_id not in card.must_not_miss, far_fetched(writer, edge)))
+    else:
+        misfits = writer.lens == "history"
+        turned.sort(key=lambda edge: (far_fetched(writer, edge), _misfits(writer, edge, used) if misfits else 0))
     chosen = turned[:n]
     danger = [edge for edge in turned if edge.node_id in card.must_not_miss]
     if danger and not any(edge in danger for edge in chosen):

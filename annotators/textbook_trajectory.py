@@ -11,38 +11,35 @@ from __future__ import annotations
 
 from annotators.textbook_differential import argued_back, possible
 from annotators.textbook_facts import Fact, facts_about, far_fetched
-from annotators.textbook_writer import Writer, capital, listed, sentence
+from annotators.textbook_writer import Writer, active_signs, capital, listed, sentence
 from schemas.cards import DifferentialEdge
 from schemas.narrative import FirstImpression
 
-#: Nobody thinks first of a disease whose usual ages are further off than this, in years.
-_FAR_FROM_AGE = 10
+#: So many of a card's look-alikes, which begin with the closest, can be a first thought.
+_NEAREST = 5
+#: A reported age this near to a disease's usual ages, in years, tells nothing apart.
+_NEAR_AGE = 5
+_ACTIVE = ("malignant", "in_situ", "premalignant")
 
 
 def first_guess(writer: Writer, used: set[str]) -> DifferentialEdge:
-    """The look-alike that a revised text begins with: plausible by the reported facts, and told apart by one of them.
+    """The look-alike that a revised text begins with: close, plausible by the reported facts, and no danger.
 
-    Of equal claims the one whose turn it is is taken. A subtype has the neighbours of its whole disease and a family
-    those of its members, since their cards are those, or made of those.
+    What must not be missed is weighed in the differential and not thought of first, since giving it up on what is
+    reported would teach to miss it. Of equal claims the one whose turn it is is taken. A subtype has the neighbours of
+    its whole disease and a family those of its members, since their cards are those, or made of those.
     """
-    near = possible(writer)
-    start = writer.turn % len(near)
-    return max([*near[start:], *near[:start]], key=lambda edge: _claim(writer, edge, used))
+    edges = possible(writer)
+    start = writer.turn % min(_NEAREST, len(edges))
+    near = [*edges[start:_NEAREST], *edges[:start], *edges[_NEAREST:]]
+    return max(near, key=lambda edge: _claim(writer, edge, used))
 
 
 def _claim(writer: Writer, edge: DifferentialEdge, used: set[str]) -> tuple[bool, bool, bool]:
-    """How good a first guess a look-alike is: not far-fetched, suggested by a fact, and told apart by another."""
-    other = writer.cards.get(edge.node_id)
-    if other is None:
-        return (False, False, False)
-    years, ages = writer.fields["age_years"], other.typical_ages
-    far = "age" in used and not ages.low - _FAR_FROM_AGE <= years <= ages.high + _FAR_FROM_AGE
-    pairs = _compared(writer, edge, used)
-    return (
-        not far and not far_fetched(writer, edge),
-        any(rival.fits for rival, _ in pairs),
-        any(own.fits > rival.fits for rival, own in pairs),
-    )
+    """How good a first guess a look-alike is: none that must not be missed, not far-fetched, of this age or site."""
+    fits = [rival.fits for rival, _ in _compared(writer, edge, used)]
+    misses = edge.node_id in writer.card.must_not_miss
+    return (not misses, not far_fetched(writer, edge) and (fits or [True])[0], any(fits))
 
 
 def _compared(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[tuple[Fact, Fact]]:
@@ -56,17 +53,17 @@ def _compared(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[tu
 def first_impression(writer: Writer, edge: DifferentialEdge, used: set[str]) -> FirstImpression:
     """The look-alike of ``edge`` as the first thought, what made it plausible, and what turned it.
 
-    What turns it: reported facts that do not fit it, and what separates the two, as told on the card of each.
+    What turns it: reported facts that tell the two apart, and what separates them, as told on the card of each.
     """
-    node, pairs, back = writer.taxonomy.node(edge.node_id), _compared(writer, edge, used), argued_back(writer, edge)
-    turned = [sentence(edge.discriminator), *([sentence(back.discriminator)] if back else [])]
-    turned = [*(_apart(rival, own) for rival, own in pairs if own.fits > rival.fits), *turned]
+    node, back = writer.taxonomy.node(edge.node_id), argued_back(writer, edge)
+    turned = [*_apart(writer, edge, used), sentence(edge.discriminator)]
+    turned += [sentence(back.discriminator)] if back else []
     plausible = [
         writer.one_of(
             f"It may come to mind first because {edge.argues_for}.",
             f"It suggests itself at first, since {edge.argues_for}.",
         ),
-        *(sentence(f"{rival.what} lies {rival.lies}") for rival, _ in pairs if rival.fits),
+        *(sentence(f"{rival.what} lies {rival.lies}") for rival, _ in _compared(writer, edge, used) if rival.fits),
     ]
     return FirstImpression(
         diagnosis=node.name,
@@ -76,32 +73,43 @@ def first_impression(writer: Writer, edge: DifferentialEdge, used: set[str]) -> 
     )
 
 
-def _apart(rival: Fact, own: Fact) -> str:
-    """A reported fact that fits the diagnosis and not the look-alike."""
-    return sentence(f"{rival.what} lies {rival.lies} but {own.lies}")
+def _apart(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str]:
+    """The reported facts that speak for the diagnosis rather than the look-alike; none ever sets aside a danger."""
+    if edge.node_id in writer.card.must_not_miss:
+        return []
+    name, rival = writer.name, writer.taxonomy.node(edge.node_id)
+    told = [
+        sentence(f"{other.what} lies {other.lies} but {own.lies}")
+        for other, own in _compared(writer, edge, used)
+        if own.fits and not other.fits and other.years_off > _NEAR_AGE
+    ]
+    signs = active_signs(writer, used)
+    if signs and writer.node.malignancy in _ACTIVE and rival.malignancy == "benign":
+        which = "is reported, a warning sign" if len(signs) == 1 else "are reported, warning signs"
+        told.append(sentence(f"{listed(signs)} {which} for which {name} is weighed before {rival.spoken}"))
+    return told
 
 
 def weighing(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str]:
     """The sentences of a rationale that set the look-alike of ``edge`` aside, in the way of the text's kind."""
-    rival, name = writer.taxonomy.node(edge.node_id).spoken, writer.name
+    rival, name, why = writer.taxonomy.node(edge.node_id).spoken, writer.name, edge.argues_for
     if writer.trajectory == "direct":
         missed = ", which must not be missed," if edge.node_id in writer.card.must_not_miss else ""
         return [f"{capital(rival)}{missed} is set apart by this: {edge.discriminator}."]
-    why = edge.argues_for
     told = {
         "kept": (
-            f"{capital(rival)} comes closest, since {why}; {name} is kept on what separates them",
-            f"The strongest rival is {rival}, since {why}; {name} holds against it by this",
+            f"The rival to weigh is {rival}, since {why}; {name} is kept on what separates them",
+            f"{capital(rival)} is weighed against it, since {why}; {name} holds by this",
         ),
         "revised": (
             f"{capital(rival)} was the first thought, since {why}; it gives way to {name} on what separates them",
-            f"What began as {rival}, since {why}, is revised to {name} by this",
+            f"First taken for {rival}, since {why}, the case is revised to {name} by what separates them",
         ),
     }[writer.trajectory]
     alike = [own.what for other, own in _compared(writer, edge, used) if other.fits and own.fits]
     s = "s" * (len(alike) == 1)
-    shared = f"{capital(listed(alike))} fit{s} {rival} and {name} alike and decide{s} nothing." if alike else ""
-    return [f"{writer.one_of(*told)}: {edge.discriminator}.", *([shared] if shared else [])]
+    shared = [f"{capital(listed(alike))} fit{s} {rival} and {name} alike and decide{s} nothing."] if alike else []
+    return [f"{writer.one_of(*told)}: {edge.discriminator}.", *_apart(writer, edge, used), *shared]
 
 
 def construction(writer: Writer, edge: DifferentialEdge) -> str:

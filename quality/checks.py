@@ -103,11 +103,12 @@ def singled_out(narrative: Narrative) -> str | None:
 def sentences(narrative: Narrative) -> Iterator[str]:
     """Every sentence of the narrative, in the order of its sections; names and context lines are none."""
     for text in _texts(narrative):
-        yield from _split(text)
+        yield from split_sentences(text)
 
 
 @lru_cache(_REMEMBERED)
-def _split(text: str) -> tuple[str, ...]:
+def split_sentences(text: str) -> tuple[str, ...]:
+    """The sentences of a text."""
     return tuple(_SENTENCE_END.split(text))
 
 
@@ -199,8 +200,9 @@ _ANYWHERE = (
 @lru_cache(_REMEMBERED)
 def _anywhere(sentence: str) -> tuple[tuple[str, str], ...]:
     """The faults of a sentence that no context excuses: rule and detail."""
+    lowered = sentence.lower()
     return tuple(
-        (rule, f"{match.group()!r} {why}") for rule, pattern, why in _ANYWHERE if (match := pattern.search(sentence))
+        (rule, f"{match.group()!r} {why}") for rule, pattern, why in _ANYWHERE if (match := pattern.search(lowered))
     )
 
 
@@ -233,12 +235,12 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     for entry in narrative.weighed:
         texts += [(text, None) for text in (*entry.evidence_for, *entry.evidence_against)]
     rationale = [
-        part for part in _split(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
+        part for part in split_sentences(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
     ]
     texts += [(named.sub("it", part), None) for part in rationale]
     texts += [(text, None) for text in (*narrative.limitations, narrative.next_step)]
     for text, origin in texts:
-        for sentence in _split(text):
+        for sentence in split_sentences(text):
             for claim, words in _claims(sentence, origin):
                 if not _allowed(claim, sentence, narrative.context_used):
                     detail = f"{words!r} claims {claim}, which no photograph shows and the context does not give"
@@ -261,7 +263,7 @@ def certainty_beyond_label(narrative: Narrative, label_certainty: str) -> Iterat
         yield CheckFinding("certainty_beyond_label", f"Certainty: {end.certainty}", detail)
     if label_certainty in CONFIRMING:
         return
-    for sentence in _split(end.rationale):
+    for sentence in split_sentences(end.rationale):
         match = CONFIRMED.search(NOT_CONFIRMED.sub("", sentence))
         if match:
             detail = f"{match.group()!r} is too sure for a label that rests on {label_certainty}"

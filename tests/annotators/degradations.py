@@ -201,6 +201,8 @@ def study(
     limits = Thresholds().model_dump()
     for fault, (dimension, _) in FAULTS.items():
         worse = pl.DataFrame(list(_degraded(fault, parsed, cases, taxonomy, cards)), schema=parsed.schema)
+        if worse.is_empty():  # no text here can have this fault
+            continue
         after = evaluate(worse, cases, taxonomy, cards).kept
         falls = {name: [before[r["narrative_id"]][name] - r[name] for r in after.iter_rows(named=True)]
                  for name in DIMENSIONS}  # fmt: skip
