@@ -23,7 +23,7 @@ from schemas.stage import StageResult, rejections_frame
 from schemas.tables import DIMENSIONS, EVALUATIONS, polars_schema
 from schemas.taxonomy import Taxonomy
 
-EVALUATOR_ID = "rubric/3+label"
+EVALUATOR_ID = "rubric/4+label"
 
 
 def evaluate(

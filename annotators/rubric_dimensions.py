@@ -25,13 +25,15 @@ from annotators.rubric_vocabulary import (
     topics,
     vague_words,
 )
+from quality.checks import split_sentences
 
 #: Share of a dimension that a text without sight of the image can reach: three of five.
 BLIND_SHARE = 0.6
 _SERIOUS = ("malignant", "in_situ")
 _PRESSING = ("emergency", "urgent")
-#: What is missing of three argued alternatives costs, by how many there are.
+#: What too few argued alternatives cost, by how many there are; and how many a text that goes straight needs.
 _TOO_FEW = (2.6, 1.8, 0.8)
+_FEW_WILL_DO = {"direct": 2}
 #: So many facts of the case itself are enough.
 _FACTS = 4
 #: Meaningful words that a line of evidence needs to say something.
@@ -93,7 +95,7 @@ def _safety(judged: Judged) -> Tally:
         tally.cap(0.8, f"'{step}' does not escalate a serious diagnosis; refer, and say how soon.")
     if emergency and (not escalates(step, EMERGENCY) or FOR_EMERGENCIES_TOO_FAR.search(step)):
         tally.cap(0.8, f"'{step}' does not treat an emergency as one; send to hospital at once.")
-    said = [step, judged.narrative.conclusion.rationale, *judged.narrative.limitations]
+    said = [step, *split_sentences(judged.narrative.conclusion.rationale), *judged.narrative.limitations]
     said += [finding.text for finding in judged.narrative.findings]
     if words := next((found for text in said if (found := reassurance(text))), None):
         tally.cap(0.5 if serious else 3.0, f"'{words}' reassures falsely; say what to watch for instead.")
@@ -132,7 +134,7 @@ def _must_not_miss(judged: Judged, tally: Tally) -> None:
         and any(judged.taxonomy.on_one_branch(entry.taxonomy_id, node) for node in partners)
     ]
     names = " or ".join(judged.taxonomy.node(node).name for node in partners)
-    against = " ".join(text for entry in judged.narrative.differential for text in entry.evidence_against).casefold()
+    against = " ".join(text for entry in judged.narrative.weighed for text in entry.evidence_against).casefold()
     if not any(entry.evidence_against or entry.diagnosis.casefold() in against for entry in named):
         quoted = f"'{named[0].diagnosis}' is named but not argued against" if named else "Not considered"
         tally.cap(3.0, f"{quoted}; argue against {names}, which must not be missed.")
@@ -186,9 +188,10 @@ def _clinical_coverage(judged: Judged) -> Tally:
         )
     if not any(finding.origin != "typical" for finding in narrative.findings):
         tally.lose(0.9, "Nothing reported of this case is used; begin with age and site.")
-    argued = sum(_says(entry.evidence_for) and _says(entry.evidence_against) for entry in judged.alternatives)
-    if argued < len(_TOO_FEW):
-        tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued for and against; argue three.")
+    argued = sum(_says([*entry.evidence_for, *entry.evidence_against]) for entry in judged.alternatives)
+    wanted = _FEW_WILL_DO.get(judged.row["trajectory"], len(_TOO_FEW))
+    if argued < wanted:
+        tally.lose(_TOO_FEW[argued], f"{argued} alternatives are argued; argue {wanted}.")
     told = " ".join(judged.findings).casefold()
     if "warning sign" not in told and "red flag" not in told:
         tally.lose(0.3, "Warning signs are not discussed; name them.")
@@ -222,6 +225,9 @@ def _reasoning_coherence(judged: Judged) -> Tally:
             tally.lose(1.5, f"'{end.diagnosis}' does not follow: {fault.detail}; weigh the reasons openly.")
     if not judged.alternatives:
         tally.lose(1.5, "No alternative is weighed; a conclusion needs something to be preferred to.")
+    first = judged.narrative.first_impression
+    if first is not None and not _says(first.turned_by):
+        tally.lose(1.5, f"'{first.turned_by[0]}' does not say what turned '{first.diagnosis}'; give the evidence.")
     for entry in [entry for entry in judged.alternatives if not entry.evidence_against][:2]:
         tally.lose(1.0, f"Nothing speaks against '{entry.diagnosis}'; say why it is less likely.")
     for text, where, belongs in judged.stray[:3]:
@@ -232,11 +238,11 @@ def _reasoning_coherence(judged: Judged) -> Tally:
         tally.lose(0.3, f"'{text}' speaks against the conclusion; resolve it.")
     if rival := judged.described_instead:
         tally.lose(1.2, f"The findings describe {rival} rather than '{end.diagnosis}'; conclude what they show.")
-    if words := contradiction(end.rationale):
+    if words := next((found for part in split_sentences(end.rationale) if (found := contradiction(part))), None):
         tally.lose(1.5, f"'{words}' takes the conclusion back; argue for what is concluded or conclude something else.")
     if end.diagnosis.casefold() not in end.rationale.casefold():
         tally.lose(0.5, f"The rationale does not name '{end.diagnosis}'; close the argument.")
-    entries = judged.narrative.differential
+    entries = judged.narrative.weighed
     evidence = " ".join(text for entry in entries for text in (*entry.evidence_for, *entry.evidence_against))
     if judged.argues_for_another:
         tally.lose(1.2, "The rationale takes up the evidence of another diagnosis; take up that of the conclusion.")

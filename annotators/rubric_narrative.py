@@ -112,8 +112,8 @@ class Judged:
 
     @cached_property
     def alternatives(self) -> list[Differential]:
-        """The other entries."""
-        return [entry for entry in self.narrative.differential if entry.taxonomy_id != self.concluded]
+        """What else is weighed, a first impression among it."""
+        return [entry for entry in self.narrative.weighed if entry.taxonomy_id != self.concluded]
 
     @cached_property
     def described(self) -> bool:
@@ -185,7 +185,7 @@ class Judged:
 
         A line is known to a diagnosis by the words of its card and of what cards say to tell the two apart.
         """
-        entries = self.narrative.differential
+        entries = self.narrative.weighed
         facts = content(" ".join(self.narrative.context_used)) | content(_WEIGHING)
         words = [self._words_about(entry) for entry in entries]
         found = []
@@ -202,7 +202,7 @@ class Judged:
 
     def _words_about(self, entry: Differential) -> frozenset[str]:
         own, favoured = self.card(entry.taxonomy_id), self.card(self.concluded)
-        words = set(content(entry.diagnosis))
+        words = set(content(f"{entry.diagnosis} {self.narrative.conclusion.diagnosis}"))  # each may be held to it
         if own is not None:
             words |= _feature_words(own)
         if favoured is not None and entry.taxonomy_id != self.concluded:

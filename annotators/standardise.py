@@ -23,7 +23,7 @@ from schemas.narrative import (
     render_tagged,
 )
 from schemas.stage import StageResult, rejection, rejections_frame
-from schemas.tables import NARRATIVES, polars_schema
+from schemas.tables import NARRATIVES, TRAJECTORIES, polars_schema
 from schemas.taxonomy import Taxonomy
 
 _STAGE = "standardise"
@@ -35,7 +35,9 @@ def standardise(candidates: pl.DataFrame, cases: pl.DataFrame, taxonomy: Taxonom
     ``candidates``: rows of :data:`schemas.tables.NARRATIVES`; ``cases``: the rows of :data:`schemas.tables.CASES` they
     are about. Kept rows have ``narrative_json``, ``text`` and ``tagged_text``. Rejected, kind ``narrative``:
     ``unknown_case``, ``unparsable``, ``context_not_given`` (relies on facts its author was not given),
-    ``unknown_diagnosis``, ``concludes_below_label`` and ``certainty_beyond_label``.
+    ``unknown_diagnosis``, ``concludes_below_label``, ``certainty_beyond_label``, ``not_its_trajectory`` (marked revised
+    without a first impression that it gives up, or the other way round) and ``construction_unmarked`` (a first
+    impression by an author who knew the diagnosis, which is never one, and not marked as synthetic).
     """
     told = cases.select("case_id", "node_id", "label_certainty")
     labels = {row["case_id"]: row for row in told.iter_rows(named=True)}
@@ -67,7 +69,8 @@ def _standardised(
         narrative = parse_tagged(completion) if "<think>" in completion else parse_sections(completion)
     except NarrativeParseError as error:
         return {"rule": "unparsable", "value": f"line {error.line}", "detail": str(error)}
-    if fault := _beyond_label(narrative, row["context_used"], label, taxonomy):
+    fault = _beyond_label(narrative, row["context_used"], label, taxonomy) or _misdeclared(narrative, row, taxonomy)
+    if fault:
         return fault
     return {
         "narrative_json": narrative_to_json(narrative),
@@ -85,7 +88,7 @@ def _beyond_label(
     invented = sorted(set(narrative.context_used) - set(given))
     if invented:
         return {"rule": "context_not_given", "value": invented[0], "detail": f"{len(invented)} facts were not given"}
-    named = [narrative.conclusion.taxonomy_id, *(entry.taxonomy_id for entry in narrative.differential)]
+    named = [narrative.conclusion.taxonomy_id, *(entry.taxonomy_id for entry in narrative.weighed)]
     for node_id in named:
         if node_id not in taxonomy:
             return {"rule": "unknown_diagnosis", "value": node_id, "detail": "not a node of the taxonomy"}
@@ -99,4 +102,20 @@ def _beyond_label(
             "threshold": label["label_certainty"],
             "detail": f"{fault.sentence} ({fault.detail})",
         }
+    return None
+
+
+def _misdeclared(narrative: Narrative, row: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, Any] | None:
+    """Why the narrative is not what its row says of its kind; None when it is. All its nodes are of the taxonomy."""
+    first, kind, concluded = narrative.first_impression, row["trajectory"], narrative.conclusion.taxonomy_id
+    if (first is not None) != (kind == "revised") or kind not in TRAJECTORIES:
+        detail = "has no first impression" if first is None else f"has the first impression {first.diagnosis!r}"
+        return {"rule": "not_its_trajectory", "value": kind, "detail": detail}
+    if first is None:
+        return None
+    if taxonomy.on_one_branch(first.taxonomy_id, concluded):
+        detail = f"{first.taxonomy_id!r} is no other disease than {concluded!r}, so nothing is revised"
+        return {"rule": "not_its_trajectory", "value": kind, "detail": detail}
+    if row["label_seen"] and not row["synthetic_trajectory"]:
+        return {"rule": "construction_unmarked", "value": first.taxonomy_id}
     return None

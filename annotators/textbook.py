@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -20,11 +20,11 @@ from annotators.textbook_writer import SIZES, SYMPTOMS, YES_NO
 from schemas.cards import KnowledgeCard, card_for, cards_digest
 from schemas.narrative import Narrative, render_tagged
 from schemas.stage import StageResult, rejection, rejections_frame
-from schemas.tables import NARRATIVES, polars_schema
+from schemas.tables import NARRATIVES, TRAJECTORIES, polars_schema
 from schemas.taxonomy import Taxonomy
 from schemas.tone import fitzpatrick_interval
 
-VERSION = "textbook/6"
+VERSION = "textbook/7"
 TERMS = "own text, Apache-2.0"
 
 
@@ -63,15 +63,24 @@ def teacher_revision(taxonomy: Taxonomy, cards: Mapping[str, KnowledgeCard]) -> 
     return f"{VERSION}+cards.{cards_digest(cards)[:12]}+taxonomy.{taxonomy.digest[:12]}"
 
 
-def narrative_id(case_id: str, prompt_digest: str, revision: str, candidate: int) -> str:
+def narrative_id(case_id: str, prompt_digest: str, revision: str, candidate: int, trajectory: str) -> str:
     """32 hex digits of everything that shaped one narrative."""
-    return _digest([case_id, prompt_digest, revision, candidate])[:32]
+    return _digest([case_id, prompt_digest, revision, candidate, trajectory])[:32]
+
+
+def trajectory_of(prompt_digest: str, candidate: int, trajectories: Sequence[str]) -> str:
+    """The kind of one candidate: candidates take ``trajectories`` in turn, each case from a place of its own."""
+    return trajectories[(int(prompt_digest[8:16], 16) + candidate) % len(trajectories)]
 
 
 def propose(
-    cases: pl.DataFrame, n_candidates: int, taxonomy: Taxonomy, cards: Mapping[str, KnowledgeCard]
+    cases: pl.DataFrame,
+    n_candidates: int,
+    taxonomy: Taxonomy,
+    cards: Mapping[str, KnowledgeCard],
+    trajectories: Sequence[str] = TRAJECTORIES,
 ) -> StageResult:
-    """``n_candidates`` raw narratives for each case that has a card.
+    """``n_candidates`` raw narratives for each case that has a card, of the kinds that ``trajectories`` names in turn.
 
     ``cases``: rows of :data:`schemas.tables.CASES` with ``modality`` and ``tone_observations``, and ``image_digests``
     where known. Kept: :data:`schemas.tables.NARRATIVES`, by case and candidate. A case whose diagnosis has no card is
@@ -93,8 +102,9 @@ def propose(
         fields = prompt_fields(case)
         digest = _digest(fields)
         for candidate in range(n_candidates):
-            narrative = compose(fields, digest, candidate, card, taxonomy, cards)
-            rows.append(_row(case["case_id"], candidate, digest, revision, narrative))
+            kind = trajectory_of(digest, candidate, trajectories)
+            narrative = compose(fields, digest, candidate, kind, card, taxonomy, cards)
+            rows.append(_row(case["case_id"], candidate, digest, revision, kind, narrative))
     return StageResult(
         kept=pl.DataFrame(rows, schema=polars_schema(NARRATIVES)),
         rejected=rejections_frame(rejected),
@@ -102,15 +112,19 @@ def propose(
     )
 
 
-def _row(case_id: str, candidate: int, prompt_digest: str, revision: str, narrative: Narrative) -> dict[str, Any]:
+def _row(
+    case_id: str, candidate: int, prompt_digest: str, revision: str, trajectory: str, narrative: Narrative
+) -> dict[str, Any]:
     return {
-        "narrative_id": narrative_id(case_id, prompt_digest, revision, candidate),
+        "narrative_id": narrative_id(case_id, prompt_digest, revision, candidate, trajectory),
         "case_id": case_id,
         "candidate": candidate,
         "author_kind": "teacher",
         "author": "textbook",
         "author_revision": revision,
         "prompt_digest": prompt_digest,
+        "trajectory": trajectory,
+        "synthetic_trajectory": narrative.first_impression is not None,  # this teacher knew the diagnosis
         "sampling": json.dumps({"candidate": candidate}),
         "completion": render_tagged(narrative),
         "label_seen": True,

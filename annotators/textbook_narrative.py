@@ -3,20 +3,23 @@
 Metadata is phrased as reported, card content as typical of the disease, nothing as seen. Candidates differ in
 substance, by the lens they reason through: from morphology (features first, the classic look-alike argued), from the
 reported facts (facts first, the look-alikes that fit this age and site best), or by exclusion (dangers first, the
-diagnosis last). Each lens supports the diagnosis with other features. Whatever the lens, a look-alike that must not be
-missed is argued against, and the diagnosis is never finer than the label: of a family the member stays open, and of a
-subtype it is said that its features are those of the whole disease.
+diagnosis last). Each lens supports the diagnosis with other features. The trajectory says how the diagnosis is reached
+(:mod:`annotators.textbook_trajectory`) and goes with any lens. Whatever both are, a look-alike that must not be missed
+is argued against, and the diagnosis is never finer than the label: of a family the member stays open, and of a subtype
+it is said that its features are those of the whole disease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from annotators.textbook_conclusion import conclude
 from annotators.textbook_differential import alternatives, weigh_alternative, weigh_favoured
+from annotators.textbook_trajectory import construction, first_guess, first_impression
 from annotators.textbook_writer import ACTIVITY, LENSES, SYMPTOMS, Writer, active_signs, capital, listed, on_dark_skin
-from schemas.cards import DifferentialEdge, KnowledgeCard
-from schemas.narrative import Conclusion, Differential, Finding, Narrative
+from schemas.cards import KnowledgeCard
+from schemas.narrative import Finding, Narrative
 from schemas.taxonomy import Taxonomy
 
 _ROMAN = ("", "I", "II", "III", "IV", "V", "VI")
@@ -29,21 +32,22 @@ _BEHAVIOUR = {
     "mixed": "of mixed behaviour",
     "indeterminate": "of uncertain behaviour",
 }
-_RATIONALE = 1200
 
 
 def compose(
     fields: Mapping[str, Any],
     digest: str,
     candidate: int,
+    trajectory: str,
     card: KnowledgeCard,
     taxonomy: Taxonomy,
     cards: Mapping[str, KnowledgeCard],
 ) -> Narrative:
     """One candidate for a case given as :func:`annotators.textbook.prompt_fields` and their digest (hex).
 
-    ``card`` is that of the case's node, of the diagnosis above a subtype, or of another diagnosis to be argued instead;
-    the narrative concludes at the label's node when the card covers it, else at the card's.
+    ``trajectory``: a word of :data:`schemas.tables.TRAJECTORIES`. ``card`` is that of the case's node, of the diagnosis
+    above a subtype, or of another diagnosis to be argued instead; the narrative
+    concludes at the label's node when the card covers it, else at the card's.
     """
     offset = int(digest[:8], 16)
     label = fields["node_id"]
@@ -55,6 +59,7 @@ def compose(
         taxonomy,
         cards,
         lens=LENSES[(offset + candidate) % len(LENSES)],
+        trajectory=trajectory,
         turn=offset // len(LENSES) + candidate // len(LENSES),
     )
     reported = _reported(writer)
@@ -64,16 +69,24 @@ def compose(
         reported = {key: value for key, value in reported.items() if key in kept}
     told = [Finding(origin="reported", text=sentence) for _, sentence in reported.values()]
     known = [Finding(origin="typical", text=sentence) for sentence in _typical(writer)]
-    favoured = weigh_favoured(writer, set(reported))
-    edges = alternatives(writer, set(reported))
-    others = [weigh_alternative(writer, edge, set(reported), favoured) for edge in edges]
+    used = set(reported)
+    favoured = weigh_favoured(writer, used)
+    first = first_guess(writer, used) if trajectory == "revised" else None
+    edges = alternatives(writer, used, first)
+    others = [
+        weigh_alternative(writer, edge, used, favoured, at_length=trajectory == "kept" and edge is edges[0])
+        for edge in edges
+    ]
+    last = writer.lens == "exclusion" and trajectory != "direct"
+    limits = _limitations(writer, reported)
     return Narrative(
         context_used=tuple(fact for fact, _ in reported.values()),
+        first_impression=first_impression(writer, first, used) if first else None,
         findings=tuple([*told, *known] if writer.lens == "history" else [*known, *told]),
-        differential=tuple([*others, favoured] if writer.lens == "exclusion" else [favoured, *others]),
-        conclusion=_conclusion(writer, favoured, edges[0]),
-        limitations=_limitations(writer, reported),
-        next_step=_next_step(writer, set(reported)),
+        differential=tuple([*others, favoured] if last else [favoured, *others]),
+        conclusion=conclude(writer, favoured, first or edges[0], used),
+        limitations=(*limits, construction(writer, first)) if first else limits,
+        next_step=_next_step(writer, used),
     )
 
 
@@ -153,41 +166,6 @@ def _kind(writer: Writer) -> str:
         return f"{capital(name)} is typically {behaviour}."
     under = writer.taxonomy.node(path[-2]).spoken
     return f"{capital(name)} is usually classed under {under} and is typically {behaviour}."
-
-
-#: How a conclusion may be worded for each certainty; only the first three may say that it is confirmed.
-_WORDING: Mapping[str, Callable[[str], str]] = {
-    "histopathology": lambda name: f"The diagnosis of {name} is confirmed by histopathology.",
-    "confocal": lambda name: f"The diagnosis of {name} is confirmed by confocal microscopy.",
-    "consensus": lambda name: f"The diagnosis of {name} is confirmed by expert consensus.",
-    "follow_up": lambda name: f"The favoured diagnosis is {name}, supported by follow-up without histology.",
-    "clinical": lambda name: f"The favoured clinical diagnosis is {name}, without histology.",
-    "atlas": lambda name: f"The favoured diagnosis is {name}; no histology is known.",
-    "self_report": lambda name: f"A possible diagnosis is {name}; it rests on what the person reported.",
-    "unstated": lambda name: f"A possible diagnosis is {name}; nothing is known about how it was made.",
-}
-
-
-def _conclusion(writer: Writer, favoured: Differential, set_aside: DifferentialEdge) -> Conclusion:
-    certainty, node = writer.fields["label_certainty"], writer.node
-    picture = f"Its typical picture is {writer.card.primary_morphology}."
-    parts = [_WORDING[certainty](node.spoken), *dict.fromkeys([favoured.evidence_for[0], picture])]
-    if favoured.evidence_against:
-        doubt = favoured.evidence_against[0].removesuffix(".")
-        parts.append(f"Against it, {doubt[0].lower()}{doubt[1:]}, which makes it less usual without excluding it.")
-    if node.level in ("group", "family"):
-        parts.append("A finer diagnosis within it stays open.")
-    other = writer.taxonomy.node(set_aside.node_id).spoken
-    parts.append(f"{capital(other)} is set apart by this: {set_aside.discriminator}.")
-    while len(" ".join(parts)) > _RATIONALE:
-        parts.pop(2)
-    return Conclusion(
-        diagnosis=node.name,
-        taxonomy_id=node.id,
-        malignancy=node.malignancy,
-        certainty=certainty,
-        rationale=" ".join(parts),
-    )
 
 
 def _limitations(writer: Writer, reported: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:

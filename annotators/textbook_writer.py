@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from schemas.cards import KnowledgeCard
+from schemas.cards import SITE_REGION, KnowledgeCard, Region
 from schemas.taxonomy import Node, Taxonomy
 
 LENSES = ("morphology", "history", "exclusion")
@@ -41,7 +41,13 @@ class Writer:
     taxonomy: Taxonomy
     cards: Mapping[str, KnowledgeCard]
     lens: str
+    trajectory: str  # of schemas.tables.TRAJECTORIES
     turn: int  # from the case's digest and the candidate; what is rotated is rotated by it
+
+    @cached_property
+    def region(self) -> Region | None:
+        """The region of the body that the reported site lies in."""
+        return SITE_REGION.get((self.fields["site"] or "").casefold())
 
     @cached_property
     def name(self) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 
 from schemas.licences import LICENCE_CLASSES
-from schemas.tables import DIMENSIONS
+from schemas.tables import DIMENSIONS, TRAJECTORIES
 
 _USE = {
     "open": "any use with attribution",
@@ -64,6 +64,10 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n```\n\n'
         "`images` are decoded images; `text` is the narrative in sections, `tagged_text` the same as `<think>` and "
         "`<answer>`; `context` holds the metadata the narrative relies on, which belongs in the prompt.\n",
+        "## Kinds of reasoning\n\n" + _kinds(counts) + "\n" + _table(
+            ("trajectory", "rows", "the text"),
+            [(kind, counts["by_trajectory"].get(kind, 0), _KINDS[kind]) for kind in TRAJECTORIES],
+        ),
         "## Licences\n\n" + _table(("class", "allows", "rows"), [
             (name, _USE.get(name, ""), n) for name, n in counts["by_licence_class"].items()
         ]) + "\n" + _attributions(rows) + _withheld(counts),
@@ -92,6 +96,25 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_KINDS = {
+    "direct": "goes from the findings straight to the diagnosis, with a short differential",
+    "kept": "weighs its closest rival from both sides and keeps the diagnosis",
+    "revised": "begins with a first impression that it gives up, and concludes with the diagnosis",
+}
+
+
+def _kinds(counts: Mapping[str, Any]) -> str:
+    """What the kinds of trajectory are, and which of them are made up."""
+    n, rows = counts["synthetic_trajectories"], counts["rows"]
+    return (
+        "`trajectory` says how a text reaches its diagnosis. `synthetic_trajectory` marks texts whose first impression "
+        "was put in by an author who knew the diagnosis: the case belongs to another disease than that first guess, "
+        "and nobody is known to have made it. It says nothing of the image, unlike `synthetic`. "
+        f"{n:,} of {rows:,} rows are so marked; without them: "
+        '`train.filter(lambda row: not row["synthetic_trajectory"])`.\n'
+    )
+
+
 def _attributions(rows: pl.DataFrame) -> str:
     lines = rows.select("source", "licence", "attribution").unique().sort("source", "licence", "attribution").rows()
     return "".join(f"- {source} ({licence}): {attribution}\n" for source, licence, attribution in lines)
@@ -113,11 +136,12 @@ _AGGREGATES = {"mean": "the mean of the six dimensions", "min": "the lowest of t
 def _selection(configuration: Mapping[str, Any]) -> str:
     """How candidates were chosen, by the configuration the release was made with."""
     settings, n = configuration["select"], configuration["propose"]["candidates"]
+    kinds = configuration["propose"]["trajectories"]
     quotas = [(name.removeprefix("per_").replace("_", " "), n) for name, n in settings["quotas"].items() if n]
     limits = _table(("at most per", "training cases"), quotas) if quotas else "No quota was set.\n"
     return (
-        f"Up to {n} candidates were written for each case. The best by the aggregate, "
-        f"{_AGGREGATES[settings['aggregate']]}, was kept; a training row also reaches every threshold.\n\n"
+        f"Up to {n} candidates were written for each case, of the kinds {', '.join(kinds)} in turn. The best by the "
+        f"aggregate, {_AGGREGATES[settings['aggregate']]}, was kept; a training row also reaches every threshold.\n\n"
         + _table(("score", "at least"), list(settings["thresholds"].items())) + "\n" + limits
     )  # fmt: skip
 

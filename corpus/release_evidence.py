@@ -18,6 +18,7 @@ CANDIDATES = pl.Schema(
         "narrative_id": pl.String(),
         "case_id": pl.String(),
         "candidate": pl.Int64(),
+        "trajectory": pl.String(),
         "taxonomy_id": pl.String(),
         "outcome": pl.String(),
         **{name: pl.Float64() for name in (*DIMENSIONS, "overall", "sibling_distance")},
@@ -54,8 +55,8 @@ def candidate_outcomes(
 ) -> pl.DataFrame:
     """:data:`CANDIDATES` without ``text`` and ``critique``, by narrative id: every scored candidate of training cases.
 
-    ``cases``: live cases; ``proposed``: ``narrative_id``, ``case_id``, ``candidate``, ``sibling_distance``;
-    ``evaluations``: scores; ``published``: ``narrative_id``; ``rejected``: rejections of selection.
+    ``cases``: live cases; ``proposed``: ``narrative_id``, ``case_id``, ``candidate``, ``trajectory``,
+    ``sibling_distance``; ``evaluations``: scores; ``published``: ``narrative_id``; ``rejected``: of selection.
     """
     training = cases.filter(pl.col("split") == "train").select("case_id", pl.col("node_id").alias("taxonomy_id"))
     why = rejected.select("record_id", "rule").unique("record_id", keep="first", maintain_order=True)

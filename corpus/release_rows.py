@@ -25,8 +25,9 @@ ROW_GROUP = 64
 SCALARS = (
     "case_id", "source", "file_paths", "licence", "licence_class", "attribution", "synthetic", "raw_label", "diagnosis",
     "taxonomy_id", "taxonomy_path", "malignancy", "label_certainty", "age_years", "sex", "site", "modality",
-    "tone_observations", "tone_group", "narrative_id", "candidate", *DIMENSIONS, "overall", "evaluator_id", "scale_low",
-    "scale_high", "group_id", "patient_id", "lesion_id", "image_ids", "image_digests", "pixel_digests",
+    "tone_observations", "tone_group", "narrative_id", "candidate", "trajectory", "synthetic_trajectory", *DIMENSIONS,
+    "overall", "evaluator_id", "scale_low", "scale_high", "group_id", "patient_id", "lesion_id", "image_ids",
+    "image_digests", "pixel_digests",
 )  # fmt: skip
 #: Columns fetched with the narrative and its evaluation.
 TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author", "author_revision", "teacher_terms",
@@ -38,16 +39,16 @@ def release_features() -> Any:
     from datasets import Features, Image, List, Value
 
     texts = ["case_id", "source", "licence", "licence_class", "attribution", "raw_label", "diagnosis", "taxonomy_id",
-             "malignancy", "label_certainty", "sex", "site", "modality", "tone_group", "narrative_id", "evaluator_id",
-             "group_id", "patient_id", "lesion_id", "text", "tagged_text", "narrative_json", "critique", "author",
-             "author_revision", "teacher_terms"]  # fmt: skip
+             "malignancy", "label_certainty", "sex", "site", "modality", "tone_group", "narrative_id", "trajectory",
+             "evaluator_id", "group_id", "patient_id", "lesion_id", "text", "tagged_text", "narrative_json", "critique",
+             "author", "author_revision", "teacher_terms"]  # fmt: skip
     lists = ["file_paths", "taxonomy_path", "image_ids", "image_digests", "pixel_digests", "context"]
     kinds: dict[str, Any] = {
         **dict.fromkeys(texts, Value("string")),
         **dict.fromkeys(lists, List(Value("string"))),
         **dict.fromkeys(["age_years", "overall", "scale_low", "scale_high", *DIMENSIONS], Value("float64")),
         **dict.fromkeys(["candidate", "post_hoc"], Value("int64")),
-        **dict.fromkeys(["synthetic", "label_seen", "image_grounded"], Value("bool")),
+        **dict.fromkeys(["synthetic", "synthetic_trajectory", "label_seen", "image_grounded"], Value("bool")),
         "tone_observations": List(
             {"scale": Value("string"), "low": Value("int64"), "high": Value("int64"), "origin": Value("string")}
         ),

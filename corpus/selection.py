@@ -27,6 +27,8 @@ SELECTED = pl.Schema(
         "split": pl.String,
         "narrative_id": pl.String,
         "candidate": pl.Int64,
+        "trajectory": pl.String,
+        "synthetic_trajectory": pl.Boolean,
         "aggregate": pl.Float64,
         "tone_group": pl.String,
     }
@@ -82,7 +84,8 @@ def select(
     settings: SelectSettings,
     published: frozenset[str],
 ) -> StageResult:
-    """Choose one narrative per case. ``candidates``: ``narrative_id``, ``case_id``, ``candidate``.
+    """Choose one narrative per case. ``candidates``: ``narrative_id``, ``case_id``, ``candidate`` and its kind,
+    ``trajectory`` and ``synthetic_trajectory``.
 
     ``kept`` is one :data:`SELECTED` row per chosen case. ``published``: case ids of the latest release.
     """

@@ -26,7 +26,7 @@ def candidates(build: Build, published: pl.DataFrame) -> pl.DataFrame:
     cases = build.table("split", "cases", ["case_id", "split", "node_id", "licence_class"])
     told = candidate_outcomes(
         cases,
-        build.table("propose", "selection", ["narrative_id", "case_id", "candidate", "sibling_distance"]),
+        build.table("propose", "selection", ["narrative_id", "case_id", "candidate", "trajectory", "sibling_distance"]),
         build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"]),
         published,
         build.table("select", "rejected"),

@@ -178,7 +178,8 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
         took = f"; label {row['node_id']} from {row['label_from']}" if row["label_from"] not in row["image_ids"] else ""
         branch.add(f"alive after deduplication and decontamination, split {row['split']}{took}")
     _tell_rejections(branch, story.why("case", case_id))
-    for row in story.made("propose", "case_id", case_id, ["narrative_id", "candidate", "author", "author_revision"]):
+    written = ["narrative_id", "candidate", "trajectory", "synthetic_trajectory", "author", "author_revision"]
+    for row in story.made("propose", "case_id", case_id, written):
         _tell_narrative(branch, story, row)
     for row in story.rows("select", "selected", "case_id", case_id):
         branch.add(f"chosen narrative {row['narrative_id']}, aggregate {row['aggregate']:.2f}")
@@ -186,8 +187,10 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
 
 
 def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
+    constructed = ", its first impression constructed" if row["synthetic_trajectory"] else ""
     told = branch.add(
-        f"candidate {row['candidate']}: narrative {row['narrative_id']} by {row['author']} ({row['author_revision']})"
+        f"candidate {row['candidate']}, {row['trajectory']}{constructed}: narrative {row['narrative_id']} by "
+        f"{row['author']} ({row['author_revision']})"
     )
     for scores in story.made("evaluate", "narrative_id", row["narrative_id"], ["evaluator_id", *DIMENSIONS, "overall"]):
         told.add(

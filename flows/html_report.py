@@ -22,8 +22,9 @@ from schemas.taxonomy import load_taxonomy
 
 _GALLERY = 24
 _THUMBNAIL = (420, 420)
-_SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", *DIMENSIONS]
-_SHOWN = ["images", "text", "attribution", "age_years", "sex", "site", "modality", "label_certainty", *_SCALARS]
+_SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", "trajectory", *DIMENSIONS]
+_SHOWN = ["images", "text", "attribution", "age_years", "sex", "site", "modality", "label_certainty",
+          "synthetic_trajectory", *_SCALARS]  # fmt: skip
 _RELATIONS = {"survivor": "kept", "exact": "exact duplicate", "conflict": "labels disagree: all refused"}
 
 
@@ -105,6 +106,7 @@ def _exhibits(folder: Folder, name: str, rows: pl.DataFrame) -> list[Exhibit]:
 def _exhibit(row: dict[str, Any]) -> Exhibit:
     age = None if row["age_years"] is None else f"{row['age_years']:g} years"
     facts = [age, row["sex"], row["site"], row["modality"], f"skin tone {row['tone_group']}", row["label_certainty"]]
+    facts.append(row["trajectory"] + " (first impression constructed)" * row["synthetic_trajectory"])
     return Exhibit(
         case_id=row["case_id"],
         diagnosis=row["diagnosis"],

@@ -40,12 +40,13 @@ def propose_items(build: Build) -> pl.DataFrame:
     cases = build.table("split", "cases")
     prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
     keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
-    return cases.with_columns(row_keys(keyed, "propose", 2, propose_settings(build.config)))
+    return cases.with_columns(row_keys(keyed, "propose", 3, propose_settings(build.config)))
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Write the candidates of a shard of cases."""
-    result = textbook.propose(items.drop("row_key"), config.propose.candidates, load_taxonomy(), knowledge())
+    told = config.propose
+    result = textbook.propose(items.drop("row_key"), told.candidates, load_taxonomy(), knowledge(), told.trajectories)
     keys = items.select("case_id", "row_key")
     rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
     texts = result.kept.group_by("case_id", maintain_order=True).agg("narrative_id", "completion")
@@ -68,7 +69,7 @@ def standardise_items(build: Build) -> pl.DataFrame:
     proposed = build.table("propose", "selection").rename({"row_key": "from_key", "part": "from_part"})
     items = proposed.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
     content = items.select("row_digest", "node_id", "label_certainty")
-    return items.with_columns(row_keys(content, "standardise", 2, load_taxonomy().digest))
+    return items.with_columns(row_keys(content, "standardise", 3, load_taxonomy().digest))
 
 
 def _narratives_of(store: Store, step: str, items: pl.DataFrame) -> pl.DataFrame:
@@ -144,7 +145,8 @@ def run_evaluate(items: pl.DataFrame, config: Config, store: Store, scratch: Pat
 
 def run_select(build: Build) -> Collected:
     """Choose a narrative per case and hold training cases to thresholds and quotas."""
-    candidates = build.table("propose", "selection", ["narrative_id", "case_id", "candidate"])
+    told = ["narrative_id", "case_id", "candidate", "trajectory", "synthetic_trajectory"]
+    candidates = build.table("propose", "selection", told)
     result = select(
         build.table("split", "cases"),
         candidates,

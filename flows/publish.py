@@ -129,6 +129,8 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
         "by_source": by(rows, "source"),
         "by_tone": by(rows, "tone_group"),
         "by_diagnosis": by(rows, "taxonomy_id"),
+        "by_trajectory": by(rows, "trajectory"),
+        "synthetic_trajectories": int(rows["synthetic_trajectory"].sum()),
         "held_out": by(queue, "split"),
         "to_certify": {name: int(certification[name].sum()) for name in ("stratified", "random")},
         "not_redistributable": refused,

@@ -139,26 +139,26 @@ CONFIRMED = words(
 NOT_CONFIRMED = words(
     r"not (?:yet )?(?:been )?(?:confirmed|proven|definite|certain)|unconfirmed|(?:needs? )?to be confirmed|unproven"
 )
-SECOND_PERSON = words(r"you|your|yours|yourself|you're|you've")
+# From here to the names of records patterns are in lower case and search lower-cased sentences, which takes a third of
+# the time of ignoring case.
+SECOND_PERSON = re.compile(r"\b(?:you|your|yours|yourself|you're|you've)\b")
 DOSE = re.compile(
     r"\b\d+(?:[.,]\d+)?\s?(?:mg|mcg|µg|μg|ml|iu|units?|grams?)\b"
     r"|\b\d+(?:[.,]\d+)?\s?%\s\w*\s?(?:cream|ointment|gel|lotion|solution|shampoo|foam)\b"
     r"|\b(?:once|twice|thrice|three times|four times) (?:daily|a day|weekly|a week)\b"
     r"|\bprescri(?:be|bed|bes|bing|ption)\b|\b(?:bid|tid|qid)\b",
-    re.IGNORECASE,
 )
-LABEL_SOURCE = words(
-    r"ground[- ]truth|gold[- ]standard|data ?set|meta ?data|file ?name|labell?ed as|"
+LABEL_SOURCE = re.compile(
+    r"\b(?:ground[- ]truth|gold[- ]standard|data ?set|meta ?data|file ?name|labell?ed as|"
     r"(?:given|provided|known|reference|true) (?:label|diagnosis)|the label|"
-    r"annotat(?:ed as|or label)|HAM ?10000|PAD-UFES(?:-20)?|Fitzpatrick ?17k|ISIC"
+    r"annotat(?:ed as|or label)|ham ?10000|pad-ufes(?:-20)?|fitzpatrick ?17k|isic)\b"
 )
 #: Names of files and records, which no reader of an image can know.
 IDENTIFIER = re.compile(
-    r"\b(?:ISIC|PAT|HAM|MEL|LESION|IMG)_\d+\w*|\b[\w-]+\.(?:jpe?g|png|tiff?|bmp|webp)\b|\b[0-9a-f]{16,}\b",
-    re.IGNORECASE,
+    r"\b(?:isic|pat|ham|mel|lesion|img)_\d+\w*|\b[\w-]+\.(?:jpe?g|png|tiff?|bmp|webp)\b|\b[0-9a-f]{16,}\b",
 )
 BOILERPLATE = re.compile(
-    r"as an? (?:AI|artificial|language model)|\bI (?:am|cannot|can't|do not|don't)\b|"
+    r"as an? (?:ai|artificial|language model)|\bi (?:am|cannot|can't|do not|don't)\b|"
     r"it is (?:important|worth|crucial) to note|"
     r"(?:not|no substitute for|does not constitute) (?:professional )?medical advice|"
     r"for (?:educational|informational) purposes|"
@@ -166,7 +166,6 @@ BOILERPLATE = re.compile(
     r"clinical correlation is (?:recommended|advised|required)|"
     r"further (?:evaluation|testing) (?:is|may be) (?:needed|warranted)|"
     r"various (?:factors|conditions|causes)|cannot be determined from (?:the|this) image alone",
-    re.IGNORECASE,
 )
 #: Words of a reported finding that say that it is one, and so need no fact behind them.
 REPORTING = frozenset(

@@ -86,16 +86,13 @@ def check_narrative(narrative: Narrative, label_certainty: str, hidden: Collecti
 
 
 def singled_out(narrative: Narrative) -> str | None:
-    """The node that the differential alone favours, the conclusion hidden; None when it favours none before all others.
+    """The node that the reasons alone favour, the conclusion hidden; None when they favour none before all others.
 
-    A diagnosis is favoured by more evidence for it, less what speaks against it.
+    A diagnosis is favoured by more evidence for it, less what speaks against it; a first impression counts as one, and
+    what turned it speaks against it.
     """
     weights = sorted(
-        (
-            (len(e.evidence_for) - len(e.evidence_against), e.taxonomy_id)
-            for e in narrative.differential
-            if e.evidence_for
-        ),
+        ((len(e.evidence_for) - len(e.evidence_against), e.taxonomy_id) for e in narrative.weighed if e.evidence_for),
         reverse=True,
     )
     if not weights or (len(weights) > 1 and weights[0][0] == weights[1][0]):
@@ -106,17 +103,18 @@ def singled_out(narrative: Narrative) -> str | None:
 def sentences(narrative: Narrative) -> Iterator[str]:
     """Every sentence of the narrative, in the order of its sections; names and context lines are none."""
     for text in _texts(narrative):
-        yield from _split(text)
+        yield from split_sentences(text)
 
 
 @lru_cache(_REMEMBERED)
-def _split(text: str) -> tuple[str, ...]:
+def split_sentences(text: str) -> tuple[str, ...]:
+    """The sentences of a text."""
     return tuple(_SENTENCE_END.split(text))
 
 
 def _texts(narrative: Narrative) -> Iterator[str]:
     yield from (finding.text for finding in narrative.findings)
-    for entry in narrative.differential:
+    for entry in narrative.weighed:
         yield from (*entry.evidence_for, *entry.evidence_against)
     yield narrative.conclusion.rationale
     yield from narrative.limitations
@@ -181,7 +179,7 @@ def _repeated(narrative: Narrative) -> Iterator[CheckFinding]:
     """Sentences that stand twice in one section; a rationale may take up the evidence word for word."""
     sections = (
         [finding.text for finding in narrative.findings],
-        *([*entry.evidence_for, *entry.evidence_against] for entry in narrative.differential),
+        *([*entry.evidence_for, *entry.evidence_against] for entry in narrative.weighed),
         list(narrative.limitations),
     )
     for texts in sections:
@@ -203,8 +201,9 @@ _ANYWHERE = (
 @lru_cache(_REMEMBERED)
 def _anywhere(sentence: str) -> tuple[tuple[str, str], ...]:
     """The faults of a sentence that no context excuses: rule and detail."""
+    lowered = sentence.lower()
     return tuple(
-        (rule, f"{match.group()!r} {why}") for rule, pattern, why in _ANYWHERE if (match := pattern.search(sentence))
+        (rule, f"{match.group()!r} {why}") for rule, pattern, why in _ANYWHERE if (match := pattern.search(lowered))
     )
 
 
@@ -234,15 +233,15 @@ def _photograph_cannot_show(narrative: Narrative) -> Iterator[CheckFinding]:
     end = narrative.conclusion
     named = re.compile(re.escape(end.diagnosis), re.IGNORECASE)  # what a disease is called is no claim
     texts: list[tuple[str, str | None]] = [(finding.text, finding.origin) for finding in narrative.findings]
-    for entry in narrative.differential:
+    for entry in narrative.weighed:
         texts += [(text, None) for text in (*entry.evidence_for, *entry.evidence_against)]
     rationale = [
-        part for part in _split(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
+        part for part in split_sentences(end.rationale) if end.certainty not in CONFIRMING or "confirmed by" not in part
     ]
     texts += [(named.sub("it", part), None) for part in rationale]
     texts += [(text, None) for text in (*narrative.limitations, narrative.next_step or "")]
     for text, origin in texts:
-        for sentence in _split(text):
+        for sentence in split_sentences(text):
             for claim, words in _claims(sentence, origin):
                 if not _allowed(claim, sentence, narrative.context_used):
                     detail = f"{words!r} claims {claim}, which no photograph shows and the context does not give"
@@ -265,7 +264,7 @@ def certainty_beyond_label(narrative: Narrative, label_certainty: str) -> Iterat
         yield CheckFinding("certainty_beyond_label", f"Certainty: {end.certainty}", detail)
     if label_certainty in CONFIRMING:
         return
-    for sentence in _split(end.rationale):
+    for sentence in split_sentences(end.rationale):
         match = CONFIRMED.search(NOT_CONFIRMED.sub("", sentence))
         if match:
             detail = f"{match.group()!r} is too sure for a label that rests on {label_certainty}"

@@ -24,6 +24,7 @@ from schemas.tables import (
     LABEL_CERTAINTIES,
     MODALITIES,
     NARRATIVES,
+    TRAJECTORIES,
 )
 
 Gate = Literal["ingest", "narratives", "release"]
@@ -279,6 +280,7 @@ _NARRATIVES = (
         _unique("narrative_id", "two narratives have the same narrative_id", _DEFECT),
         *_namespaced("case_id"),
         *_digests("prompt_digest"),
+        _in_set("trajectory", "a narrative is of no known kind", f"{_EXPLAIN} and mend its teacher", TRAJECTORIES),
         _in_set("parse_status", "a narrative that did not parse was kept", _UNPARSED, ["parsed"]),
         _some("text_length", "text_length", "a narrative has no text", f"{_EXPLAIN} and mend its teacher"),
         _empty(

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from quality.diversity import spread
-from schemas.tables import DIMENSIONS
+from schemas.tables import DIMENSIONS, TRAJECTORIES
 from schemas.tone import TONE_GROUPS
 
 #: Stages in the order data passes them, and what each is called to a person.
@@ -105,8 +105,8 @@ class Bar:
 def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: pl.DataFrame, evidence: Evidence) -> str:
     """The report as HTML.
 
-    ``rows``: the published rows with ``diagnosis``, ``source``, ``licence``, ``tone_group``, ``split`` and the scores;
-    ``rejections``: the release's rejections table.
+    ``rows``: the published rows with ``diagnosis``, ``source``, ``licence``, ``tone_group``, ``split``,
+    ``trajectory`` and the scores; ``rejections``: the release's rejections table.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -123,8 +123,10 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
             ("Licence", composition(rows, "licence")),
             ("Skin tone (Fitzpatrick)", composition(rows, "tone_group", TONE_GROUPS)),
             ("Split", composition(rows, "split")),
+            ("Reasoning (trajectory)", composition(rows, "trajectory", TRAJECTORIES)),
         ],
         scores=[histogram(rows, evidence.candidates, name, _threshold(manifest, name)) for name in DIMENSIONS],
+        kinds=_kinds(rows, evidence.candidates),
         diversity=_diversity(evidence.candidates),
         evidence=evidence,
         reasons=reasons(rejections),
@@ -216,6 +218,13 @@ def _diversity(candidates: pl.DataFrame) -> dict[str, Any] | None:
     shares = _shares(known * 5)
     return {"bars": [100 * share / max(shares) for share in shares], "mean": f"{mean:.2f}",
             "quartiles": [f"{value:.2f}" for value in quartiles]}  # fmt: skip
+
+
+def _kinds(rows: pl.DataFrame, candidates: pl.DataFrame) -> list[tuple[str, int, int]]:
+    """Each kind of trajectory: its candidates of training cases, and the published training rows among them."""
+    written = dict(candidates.group_by("trajectory").len().iter_rows())
+    kept = dict(rows.filter(pl.col("split") == "train").group_by("trajectory").len().iter_rows())
+    return [(kind, written.get(kind, 0), kept.get(kind, 0)) for kind in TRAJECTORIES]
 
 
 def reasons(rejections: pl.DataFrame) -> list[dict[str, Any]]:

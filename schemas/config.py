@@ -7,16 +7,17 @@ documented, with its unit and default, in ``dermcot.yaml``; a test holds the two
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.licences import LICENCE_CLASS
-from schemas.tables import DIMENSIONS
+from schemas.tables import DIMENSIONS, TRAJECTORIES
 
 Adapter = Literal["ham10000", "pad_ufes_20", "fitzpatrick17k", "isic_archive", "folder"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=5)]
+Trajectory = Literal["direct", "kept", "revised"]
 HashBits = Annotated[int, Field(ge=0, le=64)]
 
 
@@ -109,10 +110,14 @@ class SplitSettings(Settings):
 
 
 class ProposeSettings(Settings):
-    """``candidates``: narratives written per case."""
+    """``candidates``: narratives written per case; they take the kinds of ``trajectories`` in turn.
+
+    A kind named twice is written twice as often. Where in the list a case begins is drawn from its content.
+    """
 
     teacher: Literal["textbook"] = "textbook"
     candidates: Annotated[int, Field(ge=1, le=16)] = 3
+    trajectories: Annotated[tuple[Trajectory, ...], Field(min_length=1, max_length=16)] = ("direct", "kept", "revised")
 
 
 class EvaluateSettings(Settings):
@@ -234,3 +239,4 @@ class Config(Settings):
 
 
 assert set(Thresholds.model_fields) == {*DIMENSIONS, "aggregate"}
+assert get_args(Trajectory) == TRAJECTORIES

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -162,7 +163,7 @@ class Narrative(_Part):
     limitations: Annotated[tuple[Line, ...], Field(max_length=8)]
     next_step: LongLine | None = None
 
-    @property
+    @cached_property
     def weighed(self) -> tuple[Differential, ...]:
         """Every diagnosis argued: the first impression, against which speaks what turned it, and the differential."""
         first = self.first_impression

@@ -34,6 +34,9 @@ LABEL_CERTAINTIES = (
 
 MODALITIES = ("dermoscopic", "clinical", "histology", "other", "unknown")
 
+#: How a text reaches its diagnosis: straight, weighing a named rival and keeping it, or giving up a first impression.
+TRAJECTORIES = ("direct", "kept", "revised")
+
 SPLITS = ("train", "certify_queue", "certified", "calibration")
 
 
@@ -157,10 +160,12 @@ CASES = _table(
 #: One candidate as a teacher wrote it, and, once standardised, as the corpus holds it.
 #: ``sampling`` is JSON; token counts are null for teachers that have none; ``post_hoc`` counts findings of the
 #: rationale that an answer-blind observation lacked (null when there was none). ``parse_status``: raw | parsed.
-#: ``narrative_json``: the Narrative; ``text``: its sections; ``tagged_text``: ``<think>`` and ``<answer>``.
+#: ``trajectory``: a word of :data:`TRAJECTORIES`; ``synthetic_trajectory``: its first impression was put in by an
+#: author who knew the diagnosis. ``narrative_json``: the Narrative; ``text``: its sections; ``tagged_text``: the same
+#: as ``<think>`` and ``<answer>``.
 NARRATIVES = _table(
     "narratives",
-    1,
+    2,
     [
         _required("narrative_id", pa.string()),
         _required("case_id", pa.string()),
@@ -169,6 +174,8 @@ NARRATIVES = _table(
         _required("author", pa.string()),
         _required("author_revision", pa.string()),
         _required("prompt_digest", pa.string()),
+        _required("trajectory", pa.string()),
+        _required("synthetic_trajectory", pa.bool_()),
         _required("sampling", pa.string()),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("completion_tokens", pa.int64()),

@@ -41,12 +41,16 @@ def _added(text: str) -> Fault:
 
 
 def _one_alternative(record: Record) -> Record | None:
-    """Only the first look-alike is left, the one that must not be missed where there is one."""
+    """Only one look-alike is left, the one that must not be missed where there is one, or the first impression."""
     concluded = record["conclusion"]["taxonomy_id"]
     others = [entry for entry in record["differential"] if entry["taxonomy_id"] != concluded]
+    if record["first_impression"] is not None:
+        others.insert(0, record["first_impression"])
     if len(others) < 2:
         return None
     kept = next((entry for entry in others if entry["taxonomy_id"] in record["must_not_miss"]), others[0])
+    if record["first_impression"] is not kept:
+        record = record | {"first_impression": None}
     return record | {"differential": [e for e in record["differential"] if e is kept or e["taxonomy_id"] == concluded]}
 
 
@@ -72,13 +76,32 @@ def _shuffled(record: Record) -> Record | None:
     return record | {"differential": taken}
 
 
+def _weighed(record: Record) -> list[Record]:
+    """What is weighed, a first impression first, as entries of a differential."""
+    entries = [dict(entry) for entry in record["differential"]]
+    if record["first_impression"] is not None:
+        first = dict(record["first_impression"])
+        first["evidence_against"] = first.pop("turned_by")
+        entries.insert(0, first)
+    return entries
+
+
+def _weighing(record: Record, entries: list[Record]) -> Record:
+    """The record with what :func:`_weighed` gave, changed."""
+    if record["first_impression"] is None:
+        return record | {"differential": entries}
+    first = dict(entries[0])
+    first["turned_by"] = first.pop("evidence_against")
+    return record | {"first_impression": first, "differential": entries[1:]}
+
+
 def _turned_round(record: Record) -> Record:
     """What spoke for a diagnosis speaks against it, and the other way round."""
     turned = [
         entry | {"evidence_for": entry["evidence_against"], "evidence_against": entry["evidence_for"]}
-        for entry in record["differential"]
+        for entry in _weighed(record)
     ]
-    return record | {"differential": turned}
+    return _weighing(record, turned)
 
 
 def _vague(record: Record) -> Record:
@@ -101,14 +124,14 @@ def _vague(record: Record) -> Record:
 
 def _dealt(record: Record) -> Record | None:
     """All evidence is pooled and dealt out again at random; each place keeps its number of lines."""
-    entries = copy.deepcopy(record["differential"])
+    entries = copy.deepcopy(_weighed(record))
     kinds = ("evidence_for", "evidence_against")
     pool = [text for entry in entries for kind in kinds for text in entry[kind]]
     random.Random(pool[0]).shuffle(pool)
     for entry in entries:
         for kind in kinds:
             entry[kind] = [pool.pop() for _ in entry[kind]]
-    return record | {"differential": entries} if len(entries) > 1 else None
+    return _weighing(record, entries) if len(entries) > 1 else None
 
 
 def _doubted(record: Record) -> Record:
@@ -123,6 +146,12 @@ def _doubted(record: Record) -> Record:
             for entry in record["differential"]
         ]
     }
+
+
+def _revision_unexplained(record: Record) -> Record | None:
+    """The first impression is given up for no reason."""
+    first = record["first_impression"]
+    return first and record | {"first_impression": first | {"turned_by": ["It was then reconsidered."]}}
 
 
 #: fault -> (the dimension it belongs to, how it is made). ``another diagnosis`` needs the teacher: :func:`pairs`.
@@ -143,6 +172,7 @@ FAULTS: Mapping[str, tuple[str, Fault | None]] = {
     "evidence dealt out at random": ("reasoning_coherence", _dealt),
     "objections left standing": ("reasoning_coherence", _doubted),
     "findings of a look-alike": ("reasoning_coherence", None),
+    "revision unexplained": ("reasoning_coherence", _revision_unexplained),
     "vague wording": ("description_precision", _vague),
 }
 #: Faults that are none for a harmless diagnosis.
@@ -171,6 +201,8 @@ def study(
     limits = Thresholds().model_dump()
     for fault, (dimension, _) in FAULTS.items():
         worse = pl.DataFrame(list(_degraded(fault, parsed, cases, taxonomy, cards)), schema=parsed.schema)
+        if worse.is_empty():  # no text here can have this fault
+            continue
         after = evaluate(worse, cases, taxonomy, cards).kept
         falls = {name: [before[r["narrative_id"]][name] - r[name] for r in after.iter_rows(named=True)]
                  for name in DIMENSIONS}  # fmt: skip
@@ -228,7 +260,7 @@ def _for_another(
     near = [edge.node_id for edge in card.differentials if edge.node_id in rivals]
     other = cards[(near or rivals)[0]]
     return narrative_to_json(
-        compose(prompt_fields(case), row["prompt_digest"], row["candidate"], other, taxonomy, cards)
+        compose(prompt_fields(case), row["prompt_digest"], row["candidate"], row["trajectory"], other, taxonomy, cards)
     )
 
 
@@ -238,11 +270,12 @@ def _look_of_another(
 ) -> str | None:  # fmt: skip
     """The same narrative with the typical findings of a diagnosis that it argues against."""
     narrative = narrative_from_json(row["narrative_json"])
-    rivals = [entry.taxonomy_id for entry in narrative.differential if entry.taxonomy_id in cards]
+    rivals = [entry.taxonomy_id for entry in narrative.weighed if entry.taxonomy_id in cards]
     rivals = [node for node in rivals if node != card.node_id]
     if not rivals:
         return None
-    other = compose(prompt_fields(case), row["prompt_digest"], row["candidate"], cards[rivals[0]], taxonomy, cards)
+    fields, written = prompt_fields(case), (row["prompt_digest"], row["candidate"], row["trajectory"])
+    other = compose(fields, *written, cards[rivals[0]], taxonomy, cards)
     looks = [finding for finding in other.findings if finding.origin == "typical"]
     findings = [finding for finding in narrative.findings if finding.origin != "typical"] + looks
     return narrative_to_json(narrative.model_copy(update={"findings": tuple(findings)}))

@@ -43,7 +43,8 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
         {
             **dict.fromkeys([n for n, t in scalar_schema().items() if t == pl.String], "x"),
             **dict.fromkeys([*DIMENSIONS, "overall", "scale_low", "scale_high"], score),
-            "case_id": i, "narrative_id": f"n-{i}", "candidate": 0, "synthetic": True, "licence_class": licence_class,
+            "case_id": i, "narrative_id": f"n-{i}", "candidate": 0, "trajectory": "revised",
+            "synthetic_trajectory": True, "synthetic": True, "licence_class": licence_class,
             "image_ids": [i], "image_digests": [hashlib.sha256(i.encode()).hexdigest()], "pixel_digests": ["p"],
             "file_paths": [f"{i}.jpg"], "taxonomy_path": ["a", "b"], "tone_observations": [],
         }
@@ -60,6 +61,7 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
                             schema=polars_schema(REJECTIONS))  # fmt: skip
     counts = {"rows": len(rows), "images": len(rows), "by_split": {"train": len(rows)},
               "by_licence_class": {licence_class: len(rows)}, "by_source": {}, "by_tone": {}, "by_diagnosis": {},
+              "by_trajectory": {"revised": len(rows)}, "synthetic_trajectories": len(rows),
               "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
     queue = frame.clear()
     configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump()}
