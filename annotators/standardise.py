@@ -1,8 +1,9 @@
 """Any candidate becomes the same Narrative, or a rejection that says why it did not.
 
-Parsing is strict because a text mended by guessing would be scored, certified and trained on as if its author had
-written it. A narrative may be vaguer than its label but never finer or surer: what the label does not say, no teacher
-can know.
+A candidate in the narrative's own layout is parsed strictly, because one mended by guessing would be scored, certified
+and trained on as if its author had written it. Any other is read as free-form text, whose sentences are sorted word
+for word into the sections, and what is left over is kept beside it. A narrative may be vaguer than its label but never
+finer or surer: what the label does not say, no teacher can know.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 
 import polars as pl
 
+from annotators.free_form import NO_DIAGNOSIS, standardise_text
 from quality.checks import certainty_beyond_label
 from schemas.narrative import (
+    SECTIONS,
+    UNMAPPED,
     Narrative,
     NarrativeParseError,
     narrative_to_json,
@@ -34,7 +38,7 @@ def standardise(candidates: pl.DataFrame, cases: pl.DataFrame, taxonomy: Taxonom
 
     ``candidates``: rows of :data:`schemas.tables.NARRATIVES`; ``cases``: the rows of :data:`schemas.tables.CASES` they
     are about. Kept rows have ``narrative_json``, ``text`` and ``tagged_text``. Rejected, kind ``narrative``:
-    ``unknown_case``, ``unparsable``, ``context_not_given`` (relies on facts its author was not given),
+    ``unknown_case``, ``unparsable``, ``no_diagnosis``, ``context_not_given`` (relies on facts not given to its author),
     ``unknown_diagnosis``, ``concludes_below_label``, ``certainty_beyond_label``, ``not_its_trajectory`` (marked revised
     without a first impression that it gives up, or the other way round) and ``construction_unmarked`` (a first
     impression by an author who knew the diagnosis, which is never one, and not marked as synthetic).
@@ -64,11 +68,14 @@ def _standardised(
     label = labels.get(row["case_id"])
     if label is None:
         return {"rule": "unknown_case", "value": row["case_id"]}
-    completion = row["completion"]
     try:
-        narrative = parse_tagged(completion) if "<think>" in completion else parse_sections(completion)
+        narrative, residue = _read(row["completion"], label["label_certainty"], taxonomy)
     except NarrativeParseError as error:
         return {"rule": "unparsable", "value": f"line {error.line}", "detail": str(error)}
+    except ValueError as error:
+        return {"rule": "unparsable", "detail": str(error)}
+    if narrative.conclusion.diagnosis == NO_DIAGNOSIS:
+        return {"rule": "no_diagnosis", "detail": narrative.conclusion.rationale[:200]}
     fault = _beyond_label(narrative, row["context_used"], label, taxonomy) or _misdeclared(narrative, row, taxonomy)
     if fault:
         return fault
@@ -77,8 +84,21 @@ def _standardised(
         "text": render_sections(narrative),
         "tagged_text": render_tagged(narrative),
         "parse_status": "parsed",
+        "residue": residue,
         "context_used": list(narrative.context_used),
     }
+
+
+#: Titles that only the narrative's own layout has; a text that holds them means to be in it.
+_OWN_TITLES = tuple(f"## {title}\n" for title in (SECTIONS[0], "Findings", "Conclusion"))
+
+
+def _read(completion: str, certainty: str, taxonomy: Taxonomy) -> tuple[Narrative, list[str] | None]:
+    """A candidate's narrative, and what of a free-form text is not in it (None for one in our own layout)."""
+    if all(title in completion for title in _OWN_TITLES):
+        return (parse_tagged if "<think>" in completion else parse_sections)(completion), None
+    found = standardise_text(completion, taxonomy, certainty)
+    return found.narrative, None if found.is_strict else [part.text for part in found.residue]
 
 
 def _beyond_label(
@@ -91,7 +111,8 @@ def _beyond_label(
     named = [narrative.conclusion.taxonomy_id, *(entry.taxonomy_id for entry in narrative.weighed)]
     for node_id in named:
         if node_id not in taxonomy:
-            return {"rule": "unknown_diagnosis", "value": node_id, "detail": "not a node of the taxonomy"}
+            detail = f"{narrative.conclusion.diagnosis!r} is concluded" if node_id == UNMAPPED else None
+            return {"rule": "unknown_diagnosis", "value": node_id, "detail": detail or "not a node of the taxonomy"}
     concluded, node_id = named[0], label["node_id"]
     if node_id is not None and node_id in taxonomy and taxonomy.is_ancestor(node_id, concluded):
         return {"rule": "concludes_below_label", "value": concluded, "threshold": node_id}

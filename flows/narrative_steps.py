@@ -8,10 +8,12 @@ from typing import Any
 import polars as pl
 
 from annotators import rubric, textbook
+from annotators.imported import TEXTS, candidates, match_texts
 from annotators.standardise import standardise
 from corpus.certification import certification_queue
-from corpus.digests import row_digests, row_keys
+from corpus.digests import digest_of, row_digests, row_keys
 from corpus.selection import select
+from corpus.sources.narratives import Columns, read_narratives
 from corpus.store import Store
 from flows.plan import Build, Collected, ShardResult
 from quality.diversity import sibling_distances
@@ -30,31 +32,76 @@ SCORE_COLUMNS = tuple(name for name in polars_schema(EVALUATIONS) if name != "cr
 _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
 
+def imported_settings(config: Config) -> Any:
+    """What is told of the imported sets, less where they lie."""
+    return [told.model_dump(mode="json", exclude={"path"}) for told in config.propose.imported]
+
+
+def imported_files(build: Build) -> Any:
+    """Digest of what lies at the path of every imported set."""
+    return [(told.name, _listing(Path(told.path))) for told in build.config.propose.imported]
+
+
+def _listing(path: Path) -> str:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return digest_of([[str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
+
+
+def run_import(build: Build) -> Collected:
+    """Match the texts of imported sets with live cases."""
+    cases = build.table("split", "cases", ["case_id", "image_ids"])
+    images = build.table("ingest", "images", ["image_id", "source_image_id", "file_path"])
+    texts: list[dict[str, Any]] = []
+    rejected: list[dict[str, str | None]] = []
+    for told in build.config.propose.imported:
+        columns = Columns(text=told.text_column, id=told.id_column, image=told.image_column)
+        for batch, unread in read_narratives(Path(told.path), columns):
+            found, refused = match_texts(told.name, batch.iter_rows(named=True), cases, images)
+            texts += found
+            rejected += [*unread, *refused]
+    table = pl.DataFrame(texts, schema=TEXTS).sort("case_id", "set_name", "text_digest", "source_id")
+    return {"texts": table, "rejected": rejections_frame(rejected)}, {"kept": {"texts": table.height}}
+
+
 def propose_settings(config: Config) -> Any:
     """Teacher, its revision, and how many candidates."""
-    return [config.propose.model_dump(mode="json"), textbook.teacher_revision(load_taxonomy(), knowledge())]
+    return [
+        config.propose.model_dump(mode="json", exclude={"imported"}),
+        textbook.teacher_revision(load_taxonomy(), knowledge()),
+    ]
 
 
 def propose_items(build: Build) -> pl.DataFrame:
     """Live cases, keyed by the prompt that each makes."""
     cases = build.table("split", "cases")
     prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
+    texts = build.table("import", "texts").group_by("case_id").agg(pl.struct(pl.exclude("case_id")).alias("imported"))
+    cases = cases.join(texts, on="case_id", how="left", maintain_order="left")
     keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
+    if texts.height:  # what others wrote is part of the key of the cases it is about, and of no other
+        sets = digest_of(imported_settings(build.config))
+        digests = pl.col("imported").list.eval(pl.element().struct.field("text_digest")).list.join(",") + f",{sets}"
+        keyed = keyed.with_columns(cases.select(digests).to_series())
     return cases.with_columns(row_keys(keyed, "propose", 3, propose_settings(build.config)))
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Write the candidates of a shard of cases."""
     told = config.propose
-    result = textbook.propose(items.drop("row_key"), told.candidates, load_taxonomy(), knowledge(), told.trajectories)
+    cases = items.drop("row_key", "imported")
+    result = textbook.propose(cases, told.candidates, load_taxonomy(), knowledge(), told.trajectories)
+    sets = {known.name: known for known in told.imported}
+    given = items.filter(pl.col("imported").is_not_null()).select("case_id", "imported")
+    rows = [row for case, texts in given.iter_rows() for row in candidates(case, texts, told.candidates, sets)]
+    written = pl.concat([result.kept, pl.DataFrame(rows, schema=result.kept.schema)]).sort("case_id", "candidate")
     keys = items.select("case_id", "row_key")
     rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
-    texts = result.kept.group_by("case_id", maintain_order=True).agg("narrative_id", "completion")
+    texts = written.group_by("case_id", maintain_order=True).agg("narrative_id", "completion")
     distances = [distance for told in texts["completion"].to_list() for distance in sibling_distances(told)]
     measured = texts.select(pl.col("narrative_id").explode()).with_columns(
         pl.Series("sibling_distance", distances, dtype=pl.Float64)
     )
-    kept = result.kept.join(measured, on="narrative_id", maintain_order="left").join(keys, on="case_id")
+    kept = written.join(measured, on="narrative_id", maintain_order="left").join(keys, on="case_id")
     return ShardResult(kept, rejected)
 
 
@@ -69,7 +116,7 @@ def standardise_items(build: Build) -> pl.DataFrame:
     proposed = build.table("propose", "selection").rename({"row_key": "from_key", "part": "from_part"})
     items = proposed.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
     content = items.select("row_digest", "node_id", "label_certainty")
-    return items.with_columns(row_keys(content, "standardise", 3, load_taxonomy().digest))
+    return items.with_columns(row_keys(content, "standardise", 4, load_taxonomy().digest))
 
 
 def _narratives_of(store: Store, step: str, items: pl.DataFrame) -> pl.DataFrame:

@@ -109,15 +109,42 @@ class SplitSettings(Settings):
         return self
 
 
+class ImportedSettings(Settings):
+    """A set of narratives that somebody else wrote: further candidates of the cases they are about.
+
+    ``name`` becomes their author; ``path`` is relative to the configuration file; the columns are guessed from usual
+    names where they are not given. ``label_seen``: their author knew the diagnosis; ``image_grounded``: their author
+    looked at the image; ``terms``: the licence or terms of the texts.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    path: str
+    terms: Annotated[str, Field(min_length=1)]
+    label_seen: bool = True
+    image_grounded: bool = False
+    text_column: str | None = None
+    id_column: str | None = None
+    image_column: str | None = None
+
+
 class ProposeSettings(Settings):
     """``candidates``: narratives written per case; they take the kinds of ``trajectories`` in turn.
 
     A kind named twice is written twice as often. Where in the list a case begins is drawn from its content.
+    ``imported``: sets of narratives from elsewhere, as further candidates.
     """
 
     teacher: Literal["textbook"] = "textbook"
     candidates: Annotated[int, Field(ge=1, le=16)] = 3
     trajectories: Annotated[tuple[Trajectory, ...], Field(min_length=1, max_length=16)] = ("direct", "kept", "revised")
+    imported: tuple[ImportedSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _sets_are_distinct(self) -> ProposeSettings:
+        names = [told.name for told in self.imported]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two imported sets are called {', '.join(twice)}; give one of them another name")
+        return self
 
 
 class EvaluateSettings(Settings):
@@ -234,6 +261,8 @@ class Config(Settings):
         record = self.model_dump(mode="json", exclude={"workspace", "releases", "execution"})
         for source in record["sources"]:
             del source["path"]
+        for told in record["propose"]["imported"]:
+            del told["path"]
         record["decontaminate"]["manifests"] = [Path(name).name for name in self.decontaminate.manifests]
         return record
 

@@ -37,10 +37,12 @@ def load_config(
     base = path.resolve().parent
     sources = tuple(s.model_copy(update={"path": _absolute(s.path, base)}) for s in config.sources)
     manifests = tuple(_absolute(name, base) for name in config.decontaminate.manifests)
+    imported = tuple(told.model_copy(update={"path": _absolute(told.path, base)}) for told in config.propose.imported)
     return config.model_copy(
         update={
             "sources": sources,
             "decontaminate": config.decontaminate.model_copy(update={"manifests": manifests}),
+            "propose": config.propose.model_copy(update={"imported": imported}),
             "workspace": _absolute(workspace, Path.cwd()) if workspace else _absolute(config.workspace, base),
             "releases": _absolute(releases, Path.cwd()) if releases else _absolute(config.releases, base),
             "limit": config.limit if limit is None else limit,

@@ -160,6 +160,7 @@ CASES = _table(
 #: One candidate as a teacher wrote it, and, once standardised, as the corpus holds it.
 #: ``sampling`` is JSON; token counts are null for teachers that have none; ``post_hoc`` counts findings of the
 #: rationale that an answer-blind observation lacked (null when there was none). ``parse_status``: raw | parsed.
+#: ``residue``: of a free-form text, the sentences that no section took; null for a text in the standard layout.
 #: ``trajectory``: a word of :data:`TRAJECTORIES`; ``synthetic_trajectory``: its first impression was put in by an
 #: author who knew the diagnosis. ``narrative_json``: the Narrative; ``text``: its sections; ``tagged_text``: the same
 #: as ``<think>`` and ``<answer>``.
@@ -189,6 +190,7 @@ NARRATIVES = _table(
         pa.field("narrative_json", pa.string()),
         pa.field("text", pa.string()),
         pa.field("tagged_text", pa.string()),
+        pa.field("residue", pa.list_(pa.string())),
         _required("context_used", pa.list_(pa.string())),
     ],
 )
