@@ -9,6 +9,7 @@ import pytest
 
 from annotators.standardise import standardise
 from schemas.narrative import (
+    FirstImpression,
     Narrative,
     narrative_from_json,
     parse_sections,
@@ -53,6 +54,9 @@ def candidate(narrative_id: str = "n1", completion: str | None = None, **changes
         "case_id": "src:1",
         "candidate": 0,
         "completion": render_tagged(NARRATIVE) if completion is None else completion,
+        "trajectory": "kept",
+        "synthetic_trajectory": False,
+        "label_seen": True,
         "parse_status": "raw",
         "context_used": ["age: 60 years", "site: back"],
     }
@@ -142,6 +146,38 @@ def test_a_diagnosis_outside_the_taxonomy_is_rejected_wherever_it_stands() -> No
 def test_facts_its_author_was_not_given_and_unknown_cases_are_rejected() -> None:
     assert rules(run(candidate(context_used=[]))) == ["context_not_given"]
     assert rules(run(candidate(case_id="src:9"))) == ["unknown_case"]
+
+
+REVISED = NARRATIVE.model_copy(
+    update={
+        "first_impression": FirstImpression(
+            diagnosis="Nevus", taxonomy_id="melanocytic_nevus", evidence_for=("Dark.",), turned_by=("Even.",)
+        )
+    }
+)
+
+
+def revised(**changes: Any) -> dict[str, Any]:
+    row = candidate(completion=render_tagged(REVISED), trajectory="revised", synthetic_trajectory=True)
+    return row | changes
+
+
+def test_a_text_is_of_the_kind_that_its_row_says() -> None:
+    assert rules(run(revised())) == []
+    assert rules(run(candidate(trajectory="direct"))) == []
+    for row in (revised(trajectory="kept"), candidate(trajectory="revised"), candidate(trajectory="turned")):
+        assert rules(run(row)) == ["not_its_trajectory"]
+
+
+def test_a_first_impression_of_the_same_disease_is_no_revision_and_of_an_unknown_one_is_rejected() -> None:
+    for node, rule in (("lentigo_maligna", "not_its_trajectory"), ("blob", "unknown_diagnosis")):
+        text = render_tagged(REVISED).replace("[melanocytic_nevus]", f"[{node}]")
+        assert rules(run(revised(completion=text))) == [rule]
+
+
+def test_a_first_impression_by_an_author_who_knew_the_diagnosis_must_be_marked() -> None:
+    assert rules(run(revised(synthetic_trajectory=False))) == ["construction_unmarked"]
+    assert rules(run(revised(synthetic_trajectory=False, label_seen=False))) == []
 
 
 def test_row_order_does_not_matter() -> None:

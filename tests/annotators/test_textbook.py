@@ -10,13 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators.textbook import case_prompt_digest, narrative_id, prompt_fields, propose, teacher_revision
+from annotators.textbook import (
+    case_prompt_digest,
+    narrative_id,
+    prompt_fields,
+    propose,
+    teacher_revision,
+    trajectory_of,
+)
 from annotators.textbook_writer import LENSES
 from quality.checks import check_narrative
 from schemas.cards import load_cards
 from schemas.family_cards import MOST_MEMBERS, knowledge
 from schemas.narrative import Narrative, parse_tagged
-from schemas.tables import LABEL_CERTAINTIES, NARRATIVES, polars_schema
+from schemas.tables import LABEL_CERTAINTIES, NARRATIVES, TRAJECTORIES, polars_schema
 from schemas.taxonomy import load_taxonomy
 from tests.annotators.textbook_cases import SCHEMA, case
 
@@ -52,7 +59,10 @@ def test_rows_are_raw_narratives_with_their_provenance() -> None:
     assert row["prompt_digest"] == case_prompt_digest(case())
     revision = teacher_revision(TAXONOMY, CARDS)
     assert row["author_revision"] == revision
-    assert row["narrative_id"] == narrative_id("src:1", case_prompt_digest(case()), revision, 1)
+    kind = row["trajectory"]
+    assert kind == trajectory_of(case_prompt_digest(case()), 1, TRAJECTORIES)
+    assert row["narrative_id"] == narrative_id("src:1", case_prompt_digest(case()), revision, 1, kind)
+    assert row["narrative_id"] != narrative_id("src:1", case_prompt_digest(case()), revision, 1, "another")
     assert re.fullmatch(r"[0-9a-f]{32}", row["narrative_id"])
     assert row["context_used"] == list(parse_tagged(row["completion"]).context_used)
 
@@ -109,8 +119,6 @@ def test_the_key_moves_with_every_field_that_shapes_the_text_and_with_no_other()
 def test_candidates_differ_in_order_argument_and_facts() -> None:
     for row in EVERY_CARD:
         first, second, third = narratives(row)
-        firsts = {entry.differential[0].taxonomy_id for entry in (first, second, third)}
-        assert len(firsts) == 2  # one of the three reasons by exclusion, and begins with a look-alike
         assert len({tuple(finding.text for finding in entry.findings) for entry in (first, second, third)}) == 3
         assert len({tuple(e.taxonomy_id for e in entry.differential) for entry in (first, second, third)}) >= 2
     many = narratives(case(), n=9)
@@ -179,7 +187,7 @@ def test_whatever_the_lens_what_must_not_be_missed_is_argued_against() -> None:
     for row in EVERY_CARD:
         dangers = set(CARDS[row["node_id"]].must_not_miss)
         for narrative in narratives(row):
-            argued = {entry.taxonomy_id for entry in narrative.differential if entry.evidence_against}
+            argued = {entry.taxonomy_id for entry in narrative.weighed if entry.evidence_against}
             assert not dangers or dangers & argued, row["case_id"]
 
 

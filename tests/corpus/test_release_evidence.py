@@ -19,7 +19,8 @@ def cases(**splits: str) -> pl.DataFrame:
 
 
 def proposed(*pairs: tuple[str, str]) -> pl.DataFrame:
-    rows = [{"narrative_id": n, "case_id": c, "candidate": 0, "sibling_distance": 0.3} for n, c in pairs]
+    told = {"candidate": 0, "trajectory": "kept", "sibling_distance": 0.3}
+    rows = [{"narrative_id": n, "case_id": c, **told} for n, c in pairs]
     return pl.DataFrame(rows)
 
 
@@ -40,6 +41,7 @@ def test_every_training_candidate_has_the_outcome_of_itself_or_of_its_case() -> 
     )
     assert dict(told.select("narrative_id", "outcome").iter_rows()) == {
         "n1": "published", "n2": "not_best", "n3": "over_quota"}  # fmt: skip
+    assert set(told["trajectory"]) == {"kept"}
 
 
 def test_the_worst_are_those_below_a_threshold_first_one_a_case_and_none_that_may_not_be_shown() -> None:

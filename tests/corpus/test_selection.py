@@ -9,6 +9,7 @@ from schemas.config import Quotas, SelectSettings, Thresholds
 from schemas.stage import StageResult
 from schemas.tables import DIMENSIONS
 
+KINDS, REVISED = {0: "direct", 1: "kept", 2: "revised"}, 2
 OPEN = Thresholds(**dict.fromkeys([*DIMENSIONS, "aggregate"], 2.0))
 
 
@@ -25,7 +26,10 @@ def run(cases: list[dict[str, Any]], scores: dict[str, list[float]], published: 
                                                                   "high": pl.Int64, "origin": pl.String}))},
     )  # fmt: skip
     rows = [(f"{case}/{i}", case, i, value) for case, values in scores.items() for i, value in enumerate(values)]
-    candidates = pl.DataFrame(rows, schema=["narrative_id", "case_id", "candidate", "v"], orient="row")
+    candidates = pl.DataFrame(rows, schema=["narrative_id", "case_id", "candidate", "v"], orient="row").with_columns(
+        trajectory=pl.col("candidate").replace_strict(KINDS, default="kept"),
+        synthetic_trajectory=pl.col("candidate") == REVISED,
+    )
     evaluations = candidates.select(
         "narrative_id", *(pl.col("v").cast(pl.Float64).alias(name) for name in (*DIMENSIONS, "overall"))
     )
@@ -48,6 +52,12 @@ def test_the_best_acceptable_candidate_is_kept_and_every_other_explained() -> No
     assert (why(result, "a/0"), why(result, "a/3"), why(result, "a/2")) == ("not_best", "not_best", "below_threshold")
     row = result.rejected.filter(pl.col("record_id") == "a/2").row(0, named=True)
     assert (row["value"], row["threshold"]) == ("accuracy=1.5", "2")
+
+
+def test_a_chosen_narrative_keeps_the_kind_of_its_trajectory() -> None:
+    kept = run([{"case_id": "a"}, {"case_id": "b"}], {"a": [3.0, 4.0, 5.0], "b": [3.0, 4.0]}).kept
+    assert kept.select("candidate", "trajectory", "synthetic_trajectory").rows() == [
+        (2, "revised", True), (1, "kept", False)]  # fmt: skip
 
 
 def test_thresholds_hold_for_training_only() -> None:

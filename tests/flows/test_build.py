@@ -155,6 +155,8 @@ def test_every_column_of_a_row_speaks_of_the_same_case(finished: tuple[Config, O
             assert list(narrative.context_used) == row["context"]
             assert narrative.conclusion.taxonomy_id in row["taxonomy_path"]
             assert row["tone_observations"] == facts[image_id]["tone_observations"]
+            constructed = narrative.first_impression is not None
+            assert (row["trajectory"] == "revised", row["synthetic_trajectory"]) == (constructed, constructed)
     assert seen == outcome.release.manifest["counts"]["rows"]
 
 
@@ -383,6 +385,27 @@ def test_the_card_declares_how_candidates_were_chosen(finished: tuple[Config, Ou
     assert "the mean of the six dimensions" in card
     for name, least in config.select.thresholds.model_dump().items():
         assert f"| {name} | {least} |" in card
+
+
+def test_every_kind_of_trajectory_is_published_and_counted(finished: tuple[Config, Outcome, Path]) -> None:
+    config, outcome, _ = finished
+    folder, counts = release_folder(outcome, config), outcome.release.manifest["counts"]
+    rows = pl.read_parquet(folder / "data/train/*.parquet", columns=["trajectory", "synthetic_trajectory"])
+    assert counts["by_trajectory"] == dict(rows["trajectory"].value_counts().sort("trajectory").iter_rows())
+    assert min(counts["by_trajectory"][kind] for kind in config.propose.trajectories) > 0.2 * rows.height
+    assert counts["synthetic_trajectories"] == rows["synthetic_trajectory"].sum() == counts["by_trajectory"]["revised"]
+    card = (folder / "README.md").read_text()
+    for kind, n in counts["by_trajectory"].items():
+        assert f"| {kind} | {n} |" in card
+    assert f"{counts['synthetic_trajectories']:,} of {counts['rows']:,} rows are so marked" in card
+    assert "of the kinds direct, kept, revised in turn" in card
+
+
+def test_only_the_kinds_that_are_asked_for_are_written(copied: Path) -> None:
+    config = load_config(copied / "config.yaml", ["propose.trajectories=[kept, direct]"])
+    outcome = build(config)
+    counts = outcome.release.manifest["counts"]
+    assert (set(counts["by_trajectory"]), counts["synthetic_trajectories"]) == ({"direct", "kept"}, 0)
 
 
 def test_card_and_manifest_carry_the_statement_of_intended_use(finished: tuple[Config, Outcome, Path]) -> None:

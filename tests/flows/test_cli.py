@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,8 @@ def test_explain_tells_a_published_case_from_source_to_file(built: Path) -> None
     for part in ("from ", "licence", "label as published", "diagnosis", "candidate 0", "candidate 2", "accuracy",
                  f"chosen narrative {narrative}", f"in dermcot-0.1.0: {index['file'][0]}", "split train"):  # fmt: skip
         assert part in told, part
+    for kind in ("direct", "kept", "revised, its first impression constructed"):
+        assert re.search(rf"candidate \d, {kind}: narrative ", told), kind
     assert case in dermcot("explain", narrative, "-c", built / "config.yaml").stdout
     digest = index["image_digests"][0][0]
     assert case in dermcot("explain", digest, "-c", built / "config.yaml").stdout

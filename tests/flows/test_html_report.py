@@ -199,6 +199,19 @@ def test_diversity_and_repetition_are_told(release: Path) -> None:
     assert "Commonest limitation sentences" in told
 
 
+def test_kinds_of_reasoning_are_counted_and_a_constructed_impression_is_named(release: Path) -> None:
+    html = report_of(release)
+    told = " ".join(Page(html).text.split())
+    written = dict(pl.read_parquet(release / "candidates.parquet")["trajectory"].value_counts().iter_rows())
+    counts = json.loads((release / "manifest.json").read_text())["counts"]
+    for kind, n in counts["by_trajectory"].items():
+        assert f"{kind} {written[kind]:,} {n:,}" in told
+    assert f"The first impression of {counts['synthetic_trajectories']} of the published texts is constructed" in told
+    assert told.count("revised (first impression constructed)") == told.count("## First impression") - sum(
+        "## First impression" in text for text in pl.read_parquet(release / "candidates.parquet")["text"].drop_nulls()
+    )
+
+
 def test_a_folder_that_is_no_release_gets_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no whole release \(.*manifest.json"):
         report_of(tmp_path)

@@ -99,6 +99,11 @@ def test_overrides_reach_any_field() -> None:
         ("selct.aggregate=mean", "unknown field 'selct'; did you mean 'select'"),
         ("select.thresholds.acuracy=1", "unknown field 'select.thresholds.acuracy'; did you mean 'accuracy'"),
         ("sources.0.adapter=ham1000", "did you mean 'ham10000'"),
+        (
+            "propose.trajectories=[kept, revisd]",
+            "propose.trajectories.1: Input should be 'direct', 'kept' or 'revised'; did you mean 'revised'?",
+        ),
+        ("propose.trajectories=[]", "propose.trajectories: Tuple should have at least 1 item"),
         ("sources.0.licence=CC-BY-5.0", "licence 'CC-BY-5.0' is not known"),
         ("sources.0.columns={image: a}", "columns belongs to the folder adapter"),
         ("sources.0.pth=x", "unknown field 'sources.0.pth'; did you mean 'path'"),
