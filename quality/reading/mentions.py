@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from schemas.label_rules import folded_word
+from schemas.label_words import folded
 from schemas.taxonomy import Taxonomy, load_taxonomy
 
 #: What running text calls a node, and no label would.
@@ -135,7 +135,7 @@ class Vocabulary:
 
 def _folded_words(text: str) -> list[tuple[str, int, int]]:
     return [
-        (folded_word(re.sub(r"['’]s$", "", match.group()).casefold()), match.start(), match.end())  # noqa: RUF001
+        (folded(re.sub(r"['’]s$", "", match.group()).casefold()), match.start(), match.end())  # noqa: RUF001
         for match in _WORD.finditer(text)
     ]
 

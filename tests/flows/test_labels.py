@@ -45,6 +45,23 @@ def test_the_command_prints_the_mapping_and_writes_it(tmp_path: Path) -> None:
     assert pl.read_csv(out).height == 5
 
 
+def test_image_paths_are_labels_of_a_picture_catalogue(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.jsonl"
+    paths = ["Eczema Photos/eczema-hand-7.jpg", "Eczema Photos/IMG011.jpg", "Vascular Tumors/IMG002.jpg"]
+    pl.DataFrame({"dermnet_image_path": paths}).write_ndjson(file)
+    mapping = map_column(read_column(file, "dermnet_image_path"), load_taxonomy(), "dermnet")
+    rows = {row["label"]: row for row in mapping.iter_rows(named=True)}
+    assert [(rows[path]["node"], rows[path]["rule"]) for path in paths] == [
+        ("hand_eczema", "synonym"),
+        ("eczema", "folder"),
+        (None, "ambiguous"),
+    ]
+    options = ["--column", "dermnet_image_path", "--dataset", "dermnet"]
+    done = CliRunner().invoke(app, ["labels", str(file), *options])
+    assert done.exit_code == 0
+    assert "2 of 3 rows mapped (66.7 %)" in done.output
+
+
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     file = write(tmp_path, "csv")
     with pytest.raises(UserError, match="has no column 'dx'; it has image, label"):

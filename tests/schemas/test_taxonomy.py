@@ -389,7 +389,7 @@ def test_an_ambiguous_label_names_its_candidates_unless_a_dataset_decides(taxono
     assert taxonomy.match("neurodermatitis", "fitzpatrick17k").rule == "crosswalk"
 
 
-@pytest.mark.parametrize("label", ["melanom", "melanoma?", "akiec", "nv", "melanoma or nevus", "no melanoma"])
+@pytest.mark.parametrize("label", ["melanom", "melanoma?", "akiec", "nv", "melanoma mimic", "no melanoma"])
 def test_nothing_is_guessed(taxonomy: Taxonomy, label: str) -> None:
     assert taxonomy.match(label).rule == "unmapped"
 
@@ -465,7 +465,7 @@ def test_a_match_is_always_sound(raw: str | None, dataset: str | None) -> None:
     taxonomy = load_taxonomy()
     match = taxonomy.match(raw, dataset)
     assert match.rule in LABEL_RULES
-    found = ("crosswalk", "name", "synonym", "variant", "qualifier", "misspelling")
+    found = ("crosswalk", "name", "synonym", "variant", "compound", "qualifier", "misspelling", "folder")
     assert (match.node_id is not None) == (match.rule in found)
     assert match.node_id is None or match.node_id in taxonomy
     assert (len(match.candidates) > 1) == (match.rule == "ambiguous")
