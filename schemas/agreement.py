@@ -20,7 +20,8 @@ _GATHERING = frozenset(
         *("anomaly", "change", "condition", "deposition", "disease", "diseases", "disorder"),
         *("dermatosis", "erythema", "hemorrhage", "infection", "infestation", "bite", "insufficiency"),
         *("lesion", "macule", "malformation", "metastasis", "neoplasm", "pigmentation", "precursor"),
-        *("proliferation", "reaction", "syndrome", "telangiectasia", "vasculopathy", "photodamage", "histiocytosis"),
+        *("proliferation", "reaction", "syndrome", "vasculopathy", "photodamage", "histiocytosis"),
+        *("hyperpigmentation", "hypopigmentation", "injury", "purpura", "infiltrate", "picking"),
     }
 )
 _STATUS = {"premalignant": "malignant", "in_situ": "malignant", "not_neoplastic": "benign"}

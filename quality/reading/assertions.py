@@ -28,6 +28,8 @@ _AND = re.compile(
 _BRACKETS = re.compile(r"[\"'”’]?\s*\([^()]{0,100}\)")  # noqa: RUF001
 #: A sentence that begins so speaks of what would be, not of what is.
 _CONDITION = re.compile(r"(?:(?:conversely|however|otherwise|on the other hand|and|but)[,\s]+)?if\b", re.IGNORECASE)
+#: "HPV-induced wart", "wart-like lesion": the name only qualifies another.
+_PART_OF_A_WORD = re.compile(r"[-\u2010-\u2015 ](?:induced|related|associated|like|type|prone)\b", re.IGNORECASE)
 _WOULD = re.compile(r"\bif\b[^.;]{0,200}?\bwould\b", re.IGNORECASE)
 _CONCESSION = re.compile(r"while|whereas|although|though|despite|if|whether", re.IGNORECASE)
 _EXAMPLE = re.compile(r"such\s+as|e\.g\.,?|includ(?:e|es|ing)|for\s+example|conditions?\s+like", re.IGNORECASE)
@@ -83,6 +85,8 @@ def _ruled(
 ) -> tuple[Status, str, int]:
     mention = mentions[nth]
     before, cue, at = _ruled_before(sentence, mention, cues)
+    if match := _PART_OF_A_WORD.match(sentence, mention.end):
+        return "scene", match.group(), mention.end
     if _CONDITION.match(sentence) or _WOULD.search(sentence):
         return "weighed", "if", 0
     for status, pattern in AFTER:

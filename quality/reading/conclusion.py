@@ -27,6 +27,7 @@ _OPENLY = re.compile(
 )
 _TITLE = re.compile(r"\b(?:conclusion|final|diagnosis|answer|impression|summary|synthesis|assessment)\b", re.IGNORECASE)
 _NOT_TITLE = re.compile(r"differential|consider|narrow", re.IGNORECASE)
+_FIRMEST = re.compile(r"diagnos|conclu|answer|most\s+likely|appears?\s+to\s+be|consistent|this\s+is", re.IGNORECASE)
 _FIRM = re.compile(
     r"consistent|compatible|appears?\s+to|most\s+likely|highly|diagnos|point|align|fit|conclu|represent|favou?r|likely|suggest|indicat|signs\s+of|have|has|this\s+is|it\s+is|characteristic|suspici|pathognomonic|confirm|lean|answer|after:|match",
     re.IGNORECASE,
@@ -51,13 +52,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a text settles on, where it says so, and an earlier summary that settled otherwise."""
+    """What a text settles on, where it says so, and an earlier summary that settled otherwise.
+
+    ``beside``: what the same sentence asserts besides, such as a disease that comes with the one concluded.
+    """
 
     nodes: tuple[str, ...]
     names: tuple[str, ...]
     is_open: bool
     sentence: Sentence
     other: Claim | None
+    beside: tuple[str, ...] = ()
 
 
 #: Every sentence of a text with what it says of the diseases it names.
@@ -85,7 +90,7 @@ def claims(read: list[tuple[Sentence, list[Statement]]], taxonomy: Taxonomy, doc
             if not told and (name := _unknown_name(sentence, document_raw)):
                 yield Claim(sentence, place, (), (name,), False, 3)
             continue
-        chosen = _chosen(told, taxonomy)
+        chosen = _chosen(sentence.text, told, taxonomy)
         if (
             sentence.lead
             and any(s.mention.end <= len(sentence.lead) + 3 for s in told)
@@ -157,14 +162,16 @@ def _is_titled(sentence: Sentence) -> bool:
     return bool(_TITLE.search(title)) and not _NOT_TITLE.search(title)
 
 
+#: "inflammatory acne, specifically cystic acne": the second is what is meant.
+_NAMELY = re.compile(r"specifically|particularly|namely|more\s+precisely", re.IGNORECASE)
 #: "an inflammatory condition such as eczema": the example is what is meant.
 _EXAMPLE = re.compile(r"such\s+as|e\.g\.,?|includ(?:e|es|ing)|for\s+example", re.IGNORECASE)
 
 
-def _chosen(told: list[Statement], taxonomy: Taxonomy) -> list[Statement]:
+def _chosen(text: str, told: list[Statement], taxonomy: Taxonomy) -> list[Statement]:
     """The statements of one sentence that make its claim: the first and what is joined to it, the finer of a branch."""
     asserted = [s for s in told if s.status == "asserted"]
-    begin = told.index(max(asserted, key=lambda s: (bool(_FIRM.search(s.cue)), _is_specific(s, taxonomy))))
+    begin = told.index(max(asserted, key=lambda s: (_firmness(s.cue), _is_specific(s, taxonomy))))
     run = [told[begin]]
     for statement in told[begin + 1 :]:
         example = statement.status == "weighed" and _EXAMPLE.fullmatch(statement.cue)
@@ -176,9 +183,15 @@ def _chosen(told: list[Statement], taxonomy: Taxonomy) -> list[Statement]:
                 run[-1] = Statement(statement.mention, "asserted", run[-1].cue, run[-1].at, run[-1].joined)
         elif statement.joined:
             run.append(statement)
+        elif _NAMELY.search(text[run[-1].mention.end : statement.mention.start][-40:]):
+            run[-1] = statement
         elif example and not _is_specific(run[-1], taxonomy):
             run[-1] = statement
     return run
+
+
+def _firmness(cue: str) -> int:
+    return 2 if _FIRMEST.search(cue) else 1 if _FIRM.search(cue) else 0
 
 
 def _is_specific(statement: Statement, taxonomy: Taxonomy) -> bool:
@@ -204,5 +217,7 @@ def conclude(document: Document, taxonomy: Taxonomy, read: Read | None = None) -
                 if claim.grade == 3 and claim.place < last.place and claim.place >= half
                 and not any(taxonomy.on_one_branch(a, b) for a in claim.nodes for b in last.nodes)
             ]  # fmt: skip
-            return Conclusion(last.nodes, last.names, last.is_open, last.sentence, others[-1] if others else None)
+            beside = {s.mention.node_id for s in read[last.place][1] if s.status == "asserted"} - {*last.nodes}
+            other = others[-1] if others else None
+            return Conclusion(last.nodes, last.names, last.is_open, last.sentence, other, tuple(sorted(beside)))
     return None

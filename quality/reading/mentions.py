@@ -41,6 +41,7 @@ SPOKEN: Mapping[str, str] = {
     "PRP": "pityriasis_rubra_pilaris",
     "CMN": "congenital_melanocytic_nevus",
     "SCLE": "subacute_cutaneous_lupus_erythematosus",
+    "inflammatory acne": "acne_vulgaris",
     "psoriatic": "psoriasis",
     "psoriatic disease": "psoriasis",
     "psoriatic skin": "psoriasis",
