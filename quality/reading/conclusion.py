@@ -183,7 +183,9 @@ def _chosen(text: str, told: list[Statement], taxonomy: Taxonomy) -> list[Statem
                 run[-1] = Statement(statement.mention, "asserted", run[-1].cue, run[-1].at, run[-1].joined)
         elif statement.joined:
             run.append(statement)
-        elif _NAMELY.search(text[run[-1].mention.end : statement.mention.start][-40:]) or (example and not _is_specific(run[-1], taxonomy)):
+        elif (example and not _is_specific(run[-1], taxonomy)) or _NAMELY.search(
+            text[run[-1].mention.end : statement.mention.start][-40:]
+        ):
             run[-1] = statement
     return run
 
