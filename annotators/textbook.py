@@ -82,6 +82,8 @@ def propose(
 ) -> StageResult:
     """``n_candidates`` raw narratives for each case that has a card, of the kinds that ``trajectories`` names in turn.
 
+    A revised one is a kept one where no first impression would be plausible.
+
     ``cases``: rows of :data:`schemas.tables.CASES` with ``modality`` and ``tone_observations``, and ``image_digests``
     where known. Kept: :data:`schemas.tables.NARRATIVES`, by case and candidate. A case whose diagnosis has no card is
     rejected with rule ``no_card``. Candidate i is the same however many are asked for.
@@ -104,6 +106,8 @@ def propose(
         for candidate in range(n_candidates):
             kind = trajectory_of(digest, candidate, trajectories)
             narrative = compose(fields, digest, candidate, kind, card, taxonomy, cards)
+            if kind == "revised" and narrative.first_impression is None:
+                kind = "kept"
             rows.append(_row(case["case_id"], candidate, digest, revision, kind, narrative))
     return StageResult(
         kept=pl.DataFrame(rows, schema=polars_schema(NARRATIVES)),

@@ -8,6 +8,9 @@ features, so that the reasons alone single out what is concluded.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 from annotators.textbook_facts import facts_about, far_fetched, fit, impossible
 from annotators.textbook_writer import Writer, on_dark_skin, sentence
 from schemas.cards import DifferentialEdge
@@ -17,6 +20,9 @@ from schemas.narrative import Differential
 LEADING = 6
 #: Look-alikes argued; a direct text is short, and a revised one has argued its first impression already.
 ARGUED = {"direct": 2, "kept": 3, "revised": 2}
+#: Two sentences that share more of their words than this say the same.
+_SAME = 0.6
+_WORD = re.compile(r"[a-z]+")
 
 
 def possible(writer: Writer) -> list[DifferentialEdge]:
@@ -83,11 +89,12 @@ def weigh_alternative(
     """A look-alike, with why it comes to mind and what separates it; ``at_length`` with its own card's side."""
     other = writer.cards.get(edge.node_id)
     fits, misfits = fit(writer, other, used) if other else ([], [])
-    room = len(favoured.evidence_for) - len(favoured.evidence_against) + len(misfits) - 1
     reasons, separators = [f"Considered because {edge.argues_for}."], [sentence(edge.discriminator)]
-    if at_length and other and (back := argued_back(writer, edge)):
+    if at_length and other:
         reasons.append(f"A picture that would support it: {other.primary_morphology}.")
-        separators.append(sentence(back.discriminator))
+        separators += argued_back(writer, edge)
+    ahead = len(favoured.evidence_for) - len(favoured.evidence_against)
+    room = ahead + len(separators) + len(misfits) - len(reasons) - 1
     return Differential(
         diagnosis=writer.taxonomy.node(edge.node_id).name,
         taxonomy_id=edge.node_id,
@@ -96,9 +103,14 @@ def weigh_alternative(
     )
 
 
-def argued_back(writer: Writer, edge: DifferentialEdge) -> DifferentialEdge | None:
-    """How the look-alike's own card argues this diagnosis; None where it does not, or in the same words."""
+def argued_back(writer: Writer, edge: DifferentialEdge) -> list[str]:
+    """What separates the two as the look-alike's own card tells it, unless that is the same the other way round."""
     other = writer.cards.get(edge.node_id)
     backs = (back for back in (other.differentials if other else ()) if back.node_id == writer.card.node_id)
-    back = next(backs, None)
-    return None if back and back.discriminator == edge.discriminator else back
+    return [sentence(back.discriminator) for back in backs if not _the_same(back.discriminator, edge.discriminator)]
+
+
+@lru_cache(1 << 12)
+def _the_same(one: str, other: str) -> bool:
+    words, others = (set(_WORD.findall(text.casefold())) for text in (one, other))
+    return len(words & others) > _SAME * len(words | others)

@@ -12,6 +12,7 @@ it is said that its features are those of the whole disease.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from annotators.textbook_conclusion import conclude
@@ -45,9 +46,9 @@ def compose(
 ) -> Narrative:
     """One candidate for a case given as :func:`annotators.textbook.prompt_fields` and their digest (hex).
 
-    ``trajectory``: a word of :data:`schemas.tables.TRAJECTORIES`. ``card`` is that of the case's node, of the diagnosis
-    above a subtype, or of another diagnosis to be argued instead; the narrative
-    concludes at the label's node when the card covers it, else at the card's.
+    ``trajectory``: a word of :data:`schemas.tables.TRAJECTORIES`; revised becomes kept where no first impression is
+    plausible. ``card`` is that of the case's node, of the diagnosis above a subtype, or of another diagnosis to be
+    argued instead; the narrative concludes at the label's node when the card covers it, else at the card's.
     """
     offset = int(digest[:8], 16)
     label = fields["node_id"]
@@ -72,9 +73,11 @@ def compose(
     used = set(reported)
     favoured = weigh_favoured(writer, used)
     first = first_guess(writer, used) if trajectory == "revised" else None
+    if trajectory == "revised" and first is None:  # nobody would think of anything else first
+        writer = replace(writer, trajectory="kept")
     edges = alternatives(writer, used, first)
     others = [
-        weigh_alternative(writer, edge, used, favoured, at_length=trajectory == "kept" and edge is edges[0])
+        weigh_alternative(writer, edge, used, favoured, at_length=writer.trajectory == "kept" and edge is edges[0])
         for edge in edges
     ]
     last = writer.lens == "exclusion" and trajectory != "direct"

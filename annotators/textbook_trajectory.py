@@ -9,37 +9,40 @@ are the same reported facts and general knowledge as everywhere else.
 
 from __future__ import annotations
 
-from annotators.textbook_differential import argued_back, possible
-from annotators.textbook_facts import Fact, facts_about, far_fetched
+from annotators.textbook_differential import argued_back
+from annotators.textbook_facts import Fact, facts_about, far_fetched, impossible
 from annotators.textbook_writer import Writer, active_signs, capital, listed, sentence
 from schemas.cards import DifferentialEdge
 from schemas.narrative import FirstImpression
 
-#: So many of a card's look-alikes, which begin with the closest, can be a first thought.
+#: Of so many plausible first thoughts, the closest ones, one is taken.
 _NEAREST = 5
 #: A reported age this near to a disease's usual ages, in years, tells nothing apart.
 _NEAR_AGE = 5
-_ACTIVE = ("malignant", "in_situ", "premalignant")
+_CANCER = ("malignant", "in_situ")
 
 
-def first_guess(writer: Writer, used: set[str]) -> DifferentialEdge:
-    """The look-alike that a revised text begins with: close, plausible by the reported facts, and no danger.
+def first_guess(writer: Writer, used: set[str]) -> DifferentialEdge | None:
+    """The look-alike that a revised text begins with, one of the closest plausible ones; None where there is none.
 
-    What must not be missed is weighed in the differential and not thought of first, since giving it up on what is
-    reported would teach to miss it. Of equal claims the one whose turn it is is taken. A subtype has the neighbours of
-    its whole disease and a family those of its members, since their cards are those, or made of those.
+    Plausible is what fits the reported age (or, without one, the site), is not argued from another part of the body,
+    and is not graver than the diagnosis: giving up what must not be missed, on what is reported, would teach to miss
+    it. A subtype has the neighbours of its whole disease and a family those of its members: their cards are made so.
     """
-    edges = possible(writer)
-    start = writer.turn % min(_NEAREST, len(edges))
-    near = [*edges[start:_NEAREST], *edges[:start], *edges[_NEAREST:]]
-    return max(near, key=lambda edge: _claim(writer, edge, used))
+    near = [edge for edge in writer.card.differentials if _plausible(writer, edge, used)][:_NEAREST]
+    return near[writer.turn % len(near)] if near else None
 
 
-def _claim(writer: Writer, edge: DifferentialEdge, used: set[str]) -> tuple[bool, bool, bool]:
-    """How good a first guess a look-alike is: none that must not be missed, not far-fetched, of this age or site."""
-    fits = [rival.fits for rival, _ in _compared(writer, edge, used)]
-    misses = edge.node_id in writer.card.must_not_miss
-    return (not misses, not far_fetched(writer, edge) and (fits or [True])[0], any(fits))
+def _plausible(writer: Writer, edge: DifferentialEdge, used: set[str]) -> bool:
+    if impossible(writer, edge) or far_fetched(writer, edge) or _graver(writer, edge):
+        return False
+    return all(rival.fits for rival, _ in _compared(writer, edge, used)[:1])
+
+
+def _graver(writer: Writer, edge: DifferentialEdge) -> bool:
+    """Whether to miss the look-alike would be worse than to miss the diagnosis."""
+    cancer = writer.taxonomy.node(edge.node_id).malignancy in _CANCER and writer.node.malignancy not in _CANCER
+    return cancer or edge.node_id in writer.card.must_not_miss
 
 
 def _compared(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[tuple[Fact, Fact]]:
@@ -55,9 +58,8 @@ def first_impression(writer: Writer, edge: DifferentialEdge, used: set[str]) -> 
 
     What turns it: reported facts that tell the two apart, and what separates them, as told on the card of each.
     """
-    node, back = writer.taxonomy.node(edge.node_id), argued_back(writer, edge)
-    turned = [*_apart(writer, edge, used), sentence(edge.discriminator)]
-    turned += [sentence(back.discriminator)] if back else []
+    node = writer.taxonomy.node(edge.node_id)
+    turned = [*_apart(writer, edge, used), sentence(edge.discriminator), *argued_back(writer, edge)]
     plausible = [
         writer.one_of(
             f"It may come to mind first because {edge.argues_for}.",
@@ -74,17 +76,17 @@ def first_impression(writer: Writer, edge: DifferentialEdge, used: set[str]) -> 
 
 
 def _apart(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str]:
-    """The reported facts that speak for the diagnosis rather than the look-alike; none ever sets aside a danger."""
-    if edge.node_id in writer.card.must_not_miss:
+    """The reported facts that speak for the diagnosis rather than the look-alike; none ever sets aside a graver one."""
+    if _graver(writer, edge):
         return []
-    name, rival = writer.name, writer.taxonomy.node(edge.node_id)
+    name, rival = writer.node.spoken, writer.taxonomy.node(edge.node_id)
     told = [
         sentence(f"{other.what} lies {other.lies} but {own.lies}")
         for other, own in _compared(writer, edge, used)
         if own.fits and not other.fits and other.years_off > _NEAR_AGE
     ]
     signs = active_signs(writer, used)
-    if signs and writer.node.malignancy in _ACTIVE and rival.malignancy == "benign":
+    if signs and writer.node.malignancy in (*_CANCER, "premalignant") and rival.malignancy == "benign":
         which = "is reported, a warning sign" if len(signs) == 1 else "are reported, warning signs"
         told.append(sentence(f"{listed(signs)} {which} for which {name} is weighed before {rival.spoken}"))
     return told
@@ -92,7 +94,7 @@ def _apart(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str]:
 
 def weighing(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str]:
     """The sentences of a rationale that set the look-alike of ``edge`` aside, in the way of the text's kind."""
-    rival, name, why = writer.taxonomy.node(edge.node_id).spoken, writer.name, edge.argues_for
+    rival, name, why = writer.taxonomy.node(edge.node_id).spoken, writer.node.spoken, edge.argues_for
     if writer.trajectory == "direct":
         missed = ", which must not be missed," if edge.node_id in writer.card.must_not_miss else ""
         return [f"{capital(rival)}{missed} is set apart by this: {edge.discriminator}."]
@@ -108,7 +110,9 @@ def weighing(writer: Writer, edge: DifferentialEdge, used: set[str]) -> list[str
     }[writer.trajectory]
     alike = [own.what for other, own in _compared(writer, edge, used) if other.fits and own.fits]
     s = "s" * (len(alike) == 1)
-    shared = [f"{capital(listed(alike))} fit{s} {rival} and {name} alike and decide{s} nothing."] if alike else []
+    shared = (
+        [f"{capital(listed(alike))} fit{s} {rival} and {writer.name} alike and decide{s} nothing."] if alike else []
+    )
     return [f"{writer.one_of(*told)}: {edge.discriminator}.", *_apart(writer, edge, used), *shared]
 
 
@@ -117,6 +121,6 @@ def construction(writer: Writer, edge: DifferentialEdge) -> str:
     rival, site, years = writer.taxonomy.node(edge.node_id).spoken, writer.fields["site"], writer.fields["age_years"]
     where = f" for the reported site ({site})" if site else f" at a reported age of {years:g} years" if years else ""
     return writer.one_of(
-        f"The first impression of {rival}{where} is constructed, to show how it would be revised to {writer.name}.",
+        f"The first impression of {rival}{where} is constructed, to show its revision to {writer.node.spoken}.",
         f"No reader is known to have thought of {rival} first{where}; that step is constructed to show a revision.",
     )

@@ -130,7 +130,8 @@ class ImportedSettings(Settings):
 class ProposeSettings(Settings):
     """``candidates``: narratives written per case; they take the kinds of ``trajectories`` in turn.
 
-    A kind named twice is written twice as often. Where in the list a case begins is drawn from its content.
+    A kind named twice is written twice as often. Where in the list a case begins is drawn from its content;
+    a revised one without a plausible first impression becomes a kept one.
     ``imported``: sets of narratives from elsewhere, as further candidates.
     """
 

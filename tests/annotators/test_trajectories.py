@@ -37,8 +37,8 @@ WRITTEN = {kind: written(kind) for kind in TRAJECTORIES}
 
 
 def told(kind: str) -> list[tuple[dict[str, Any], Narrative]]:
-    """Each case with its narrative of one kind."""
-    rows = WRITTEN[kind].select("case_id", "narrative_json").iter_rows()
+    """Each case with its narrative of one kind; where nothing else comes to mind, none is revised."""
+    rows = WRITTEN[kind].filter(pl.col("trajectory") == kind).select("case_id", "narrative_json").iter_rows()
     return [(BY_ID[case_id], narrative_from_json(text)) for case_id, text in rows]
 
 
@@ -82,6 +82,13 @@ def test_a_direct_text_argues_briefly_and_a_kept_one_its_rival_from_both_sides()
     assert at_length > 0.75 * len(CASES)
 
 
+def graver(rival: str, node: str) -> bool:
+    """Whether giving up the rival could miss something worse than the diagnosis."""
+    cancers = ("malignant", "in_situ")
+    worse = TAXONOMY.node(rival).malignancy in cancers and TAXONOMY.node(node).malignancy not in cancers
+    return worse or rival in CARDS[node].must_not_miss
+
+
 def test_a_revised_text_gives_up_a_neighbour_in_the_graph_and_says_that_this_is_constructed() -> None:
     for row, narrative in told("revised"):
         first, card = narrative.first_impression, CARDS[row["node_id"]]
@@ -94,9 +101,7 @@ def test_a_revised_text_gives_up_a_neighbour_in_the_graph_and_says_that_this_is_
         name = TAXONOMY.node(first.taxonomy_id).spoken
         assert [name in text and "constructed" in text for text in narrative.limitations].count(True) == 1
         assert name.casefold() in narrative.conclusion.rationale.casefold()
-        if first.taxonomy_id in card.must_not_miss:  # only where nothing else is left, and never on age or site
-            assert {edge.node_id for edge in card.differentials} <= set(card.must_not_miss), row["case_id"]
-            assert not any("reported" in text for text in first.turned_by), row["case_id"]
+        assert not graver(first.taxonomy_id, row["node_id"]), row["case_id"]
 
 
 def test_a_first_impression_claims_of_this_case_only_what_is_reported() -> None:
@@ -111,6 +116,16 @@ def test_a_first_impression_claims_of_this_case_only_what_is_reported() -> None:
                    tone_observations=[], modality="unknown").first_impression  # fmt: skip
         assert bare is not None
         assert not any("reported" in text for text in (*bare.evidence_for, *bare.turned_by))
+
+
+def test_where_nothing_else_would_come_to_mind_first_a_rival_is_kept_instead() -> None:
+    rows = WRITTEN["revised"]
+    kinds = rows.group_by(pl.col("case_id").str.ends_with("typical").alias("typical"), "trajectory").len()
+    counted = {(typical, kind): n for typical, kind, n in kinds.iter_rows()}
+    assert counted[True, "revised"] > 0.85 * len(CARDS)  # the others are mostly at an odd age or site
+    assert {kind for _, kind in counted} == {"revised", "kept"}
+    assert one("revised", node_id="vascular_lesion", site="leg", age_years=24.0).first_impression is None
+    assert one("revised", node_id="vascular_lesion", site="lip", age_years=24.0).first_impression is not None
 
 
 def test_reported_facts_turn_a_first_impression_where_they_tell_the_two_apart() -> None:
@@ -144,17 +159,19 @@ def test_no_first_impression_tells_of_another_part_of_the_body_or_of_another_age
 
 def test_only_revised_rows_are_marked_synthetic() -> None:
     rows = propose(CASES, 3, TAXONOMY, CARDS).kept
-    marks = rows.group_by("trajectory", "synthetic_trajectory").len().sort("trajectory")
-    assert marks.rows() == [(kind, kind == "revised", len(CASES)) for kind in TRAJECTORIES]
+    marks = rows.select("trajectory", "synthetic_trajectory").unique().sort("trajectory")
+    assert marks.rows() == [(kind, kind == "revised") for kind in TRAJECTORIES]
+    for text, kind in rows.select("completion", "trajectory").iter_rows():
+        assert ("## First impression" in text) == (kind == "revised")
 
 
 def test_candidates_take_the_kinds_in_turn_and_cases_begin_anywhere() -> None:
-    rows = propose(CASES, 4, TAXONOMY, CARDS, ("direct", "kept", "kept", "revised")).kept
+    rows = propose(CASES, 3, TAXONOMY, CARDS, ("direct", "kept", "kept")).kept
     for (_,), kinds in rows.group_by("case_id"):
-        assert sorted(kinds["trajectory"]) == ["direct", "kept", "kept", "revised"]
+        assert sorted(kinds["trajectory"]) == ["direct", "kept", "kept"]
     begun = rows.filter(pl.col("candidate") == 0).group_by("trajectory").len()
     share = dict(begun.select("trajectory", pl.col("len") / len(CASES)).iter_rows())
-    assert share == pytest.approx({"direct": 0.25, "kept": 0.5, "revised": 0.25}, abs=0.07)
+    assert share == pytest.approx({"direct": 1 / 3, "kept": 2 / 3}, abs=0.05)
     assert trajectory_of("0" * 64, 5, ("kept",)) == "kept"
 
 
@@ -162,5 +179,6 @@ def test_no_kind_is_chosen_for_most_cases() -> None:
     rows = standardise(propose(CASES, 3, TAXONOMY, CARDS).kept, CASES, TAXONOMY).kept
     scores = evaluate(rows, CASES, TAXONOMY, CARDS).kept.select("narrative_id", "overall")
     ranked = rows.join(scores, on="narrative_id").sort(["overall", "candidate"], descending=[True, False])
-    chosen = ranked.unique("case_id", keep="first", maintain_order=True)["trajectory"].value_counts()
-    assert all(0.25 < n / len(CASES) < 0.42 for n in chosen["count"]), chosen
+    of_each = ranked.filter(pl.col("trajectory").n_unique().over("case_id") == len(TRAJECTORIES))
+    chosen = of_each.unique("case_id", keep="first", maintain_order=True)["trajectory"].value_counts()
+    assert all(0.25 < n / chosen["count"].sum() < 0.42 for n in chosen["count"]), chosen
