@@ -68,13 +68,16 @@ def run(
             print(done)
             return
         wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
-        import datasets  # noqa: F401  (while the server starts; publishing needs it)
-
+        from flows.ahead import Ahead
+        from flows.build import begin_build
         from flows.gating import gate_process
-        from flows.pipeline import curate
+
+        ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(config))))
+        stack.enter_context(gate_process())
+        from flows.pipeline import continuing, curate
 
         wait_until_ready()
-        with gate_process():
+        with continuing(ahead):
             outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
