@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,23 @@ def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
 
 
 def _table(rows: pl.DataFrame, texts: pl.DataFrame, payloads: list[list[bytes]], schema: pa.Schema) -> pa.Table:
-    images = [
-        [{"bytes": data, "path": f"{digest}.{_extension(data)}"} for data, digest in zip(case, digests, strict=True)]
-        for case, digests in zip(payloads, rows["image_digests"].to_list(), strict=True)
-    ]
     scalars = pl.concat([texts.select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
     columns = [
-        pa.array(images, schema.field("images").type),
+        _images(payloads, rows["image_digests"].to_list(), schema.field("images").type),
         *(scalars[name].cast(schema.field(name).type).combine_chunks() for name in (*TEXTS, *SCALARS)),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _images(payloads: list[list[bytes]], digests: list[list[str]], kind: pa.ListType) -> pa.ListArray:
+    """The images of each case, named by digest; by way of polars, since ``pyarrow.array`` imports pandas."""
+    flat = [(data, digest) for case in zip(payloads, digests, strict=True) for data, digest in zip(*case, strict=True)]
+    data = pl.Series([data for data, _ in flat], dtype=pl.Binary)
+    path = pl.Series([f"{digest}.{_extension(data)}" for data, digest in flat], dtype=pl.String)
+    image = kind.value_type
+    columns = [column.to_arrow().cast(field.type) for column, field in zip((data, path), image, strict=True)]
+    ends = pl.Series([0, *accumulate(len(case) for case in payloads)], dtype=pl.Int32)
+    return pa.ListArray.from_arrays(ends.to_arrow(), pa.StructArray.from_arrays(columns, fields=list(image)), kind)
 
 
 def _extension(data: bytes) -> str:

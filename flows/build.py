@@ -41,12 +41,13 @@ class Outcome:
         return f"{config.releases.rstrip('/')}/{self.release.name}"
 
 
-def finished_build(config: Config) -> Outcome | None:
+def finished_build(config: Config, build: Build | None = None) -> Outcome | None:
     """The outcome of a build that has nothing left to do, found without a lease and without writing; else None.
 
-    Raises :class:`UserError` for what can be seen to be wrong before anything is started.
+    ``build``: where to keep what was seen, for :func:`begin_build`. Raises :class:`UserError` for what can be seen to
+    be wrong before anything is started.
     """
-    build = Build(config, Store(config.workspace))
+    build = build or Build(config, Store(config.workspace))
     _check(build)
     release = None
     for step in STEPS:
@@ -87,13 +88,12 @@ class Begun:
 
 
 @contextmanager
-def begin_build(config: Config) -> Iterator[Begun]:
+def begin_build(build: Build) -> Iterator[Begun]:
     """Hold the workspace for the block, and leave the record of what was done in it."""
-    store = Store(config.workspace)
-    _check(Build(config, store))
-    with Lease(store.folder, "workspace"):
-        store.sweep()
-        begun = Begun(Build(config, store), [], _start_record())
+    _check(build)
+    with Lease(build.store.folder, "workspace"):
+        build.store.sweep()
+        begun = Begun(build, [], _start_record())
         try:
             yield begun
         except BaseException as error:
@@ -117,7 +117,7 @@ def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
 
 def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
     """One build from lease to release."""
-    with begin_build(config) as begun:
+    with begin_build(Build(config, Store(config.workspace))) as begun:
         return finish_build(begun, runner, reporter)
 
 

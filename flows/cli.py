@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -15,6 +15,9 @@ from rich.console import Console
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
+
+if TYPE_CHECKING:
+    from flows.plan import Build
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -64,7 +67,8 @@ def run(
     with ExitStack() as stack:
         early = may_start_early(home, config.workspace)
         wait_until_ready = stack.enter_context(prefect_server(home)) if early else None
-        if (done := _already_done(config)) is not None:
+        done, build = _already_done(config)
+        if done is not None:
             print(done)
             return
         wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
@@ -72,11 +76,11 @@ def run(
         from flows.build import begin_build
         from flows.gating import gate_process
 
-        ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(config))))
-        stack.enter_context(gate_process())
+        ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(build))))
         from flows.pipeline import continuing, curate
 
         wait_until_ready()
+        stack.enter_context(gate_process())
         with continuing(ahead):
             outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
@@ -85,20 +89,22 @@ def run(
     print(outcome["path"])
 
 
-def _already_done(config: Config) -> str | None:
-    """The directory of the release when nothing is left to do, which is then said; else None."""
+def _already_done(config: Config) -> tuple[str | None, Build]:
+    """The directory of the release when nothing is left to do, which is then said; else None, and what was seen."""
     from corpus.store import Store
     from flows.build import finished_build
+    from flows.plan import Build
     from flows.report import Screen, counts_table
 
+    build = Build(config, Store(config.workspace))
     with Screen() as screen:
-        done = finished_build(config)
+        done = finished_build(config, build)
         if done is None:
             screen.show("starting the embedded Prefect server")
-            return None
-        screen.show(counts_table(done.reports, Store(config.workspace)))
+            return None, build
+        screen.show(counts_table(done.reports, build.store))
         screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-        return done.path(config)
+        return done.path(config), build
 
 
 def _prefect_home(workspace: str) -> Path:

@@ -36,11 +36,10 @@ def propose_settings(config: Config) -> Any:
 
 
 def propose_items(build: Build) -> pl.DataFrame:
-    """Live cases, keyed by the prompt that each makes."""
+    """Live cases, keyed by what the teacher reads of each."""
     cases = build.table("split", "cases")
-    prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
-    keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
-    return cases.with_columns(row_keys(keyed, "propose", 2, propose_settings(build.config)))
+    read = cases.select("case_id", *textbook.CASE_COLUMNS)
+    return cases.with_columns(row_keys(read, "propose", 2, propose_settings(build.config)))
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:

@@ -26,6 +26,7 @@ from corpus.store import Store
 from flows.ahead import Ahead
 from flows.build import Outcome, begin_build, finish_build
 from flows.execute import Reporter, ShardTask, StepReport, run_shard
+from flows.plan import Build
 from flows.report import Screen, counts_table, step_counts
 from schemas.config import Config
 from schemas.config_file import load_config
@@ -149,7 +150,11 @@ def curate_config(config: Config, reporter: Reporter) -> Outcome:
         )
         artifacts = stack.enter_context(ArtifactReporter(reporter, Store(config.workspace)))
         ahead = _AHEAD.get()
-        begun = ahead.take(runner, artifacts) if ahead else stack.enter_context(begin_build(config))
+        begun = (
+            ahead.take(runner, artifacts)
+            if ahead
+            else stack.enter_context(begin_build(Build(config, Store(config.workspace))))
+        )
         outcome = finish_build(begun, runner, artifacts)
     create_markdown_artifact(_summary(outcome, config), key="release", description="The release this run came to")
     return outcome
