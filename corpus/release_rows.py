@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from schemas.tables import DIMENSIONS
 
-#: Rows fetched, encoded and written at a time; bounds the memory of writing a release.
+#: Rows whose images are fetched, encoded and written at a time; bounds the memory of writing a release.
 ROW_GROUP = 64
 
 #: Columns known before any image or text is fetched, in published order.
@@ -95,13 +95,15 @@ def write_rows(
 ) -> None:
     """Write ``rows`` (columns :data:`SCALARS`) with their texts and images to a Parquet file, row group by row group.
 
-    ``texts`` returns the :data:`TEXTS` columns, ``payloads`` the image bytes per case, both in the order given.
+    ``texts`` returns the :data:`TEXTS` columns, ``payloads`` the image bytes per case, both in the order given; texts
+    are fetched once for all rows, images for a row group at a time.
     """
     schema = release_schema()
     categorical = ["source", "licence", "licence_class", "diagnosis", "taxonomy_id", "malignancy", "site", "modality"]
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=categorical) as writer:
-        for batch in batches(rows, ROW_GROUP):
-            writer.write_table(_table(batch, texts(batch), payloads(batch), schema))
+        told = texts(rows)
+        for batch, texts_of_batch in zip(batches(rows, ROW_GROUP), batches(told, ROW_GROUP), strict=True):
+            writer.write_table(_table(batch, texts_of_batch, payloads(batch), schema))
 
 
 def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:

@@ -18,12 +18,13 @@ from flows.execute import InProcess, Reporter, Runner, ShardTask, StepReport, ex
 from flows.plan import TableStep
 from flows.steps import STEPS
 
-#: A step with more shards than this is left to the flow, which shows them one by one.
-_FEW = 4
-
 
 class _TooMuchError(Exception):
     """A step has more to do than should be done out of sight."""
+
+
+def _leave_it() -> None:
+    raise _TooMuchError
 
 
 class _Ahead(InProcess):
@@ -38,9 +39,7 @@ class _Ahead(InProcess):
         return function()
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
-        """Run them on threads, if they are few."""
-        if len(tasks) > _FEW:
-            raise _TooMuchError
+        """Run them on threads."""
         self.names += [f"{name} {number}" for number in range(1, len(tasks) + 1)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(run_shard, tasks)
@@ -90,7 +89,7 @@ class Ahead:
             if self._stop.is_set() or (isinstance(step, TableStep) and step.is_gate):
                 return
             try:
-                report = execute_step(step, self._begun.build, self._runner, _Silent())
+                report = execute_step(step, self._begun.build, self._runner, _Silent(), _leave_it)
             except _TooMuchError:
                 return
             self._begun.reports.append(report)

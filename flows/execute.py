@@ -24,6 +24,8 @@ from schemas.tables import STAGE_REJECTIONS, empty_frame
 
 #: Columns of a row that say where its bytes lie, so not part of what it is.
 _PLACES = ("pack", "pack_offset")
+#: Up to so many shards, a row step is little work.
+FEW = 4
 
 
 class Runner(Protocol):
@@ -110,8 +112,8 @@ def run_shard(task: ShardTask) -> int:
 def execute(steps: Sequence[Step], build: Build, runner: Runner, reporter: Reporter, reports: list[StepReport]) -> None:
     """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
 
-    A gate is begun beside the steps after it, which do not read what it gives. It is waited for before the next row
-    step, since that may cost much, and at the end.
+    A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
+    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end.
     """
     gates: list[tuple[int, Callable[[], StepReport]]] = []
 
@@ -127,20 +129,20 @@ def execute(steps: Sequence[Step], build: Build, runner: Runner, reporter: Repor
 
     try:
         for place, step in enumerate(steps, start=len(reports)):
-            if isinstance(step, RowStep):
-                wait_for_gates()
             if isinstance(step, TableStep) and step.is_gate:
                 gates.append((place, _begin_gate(step, build, runner)))
             else:
-                finished(execute_step(step, build, runner, reporter), place)
+                finished(execute_step(step, build, runner, reporter, wait_for_gates), place)
     except UserError:
         wait_for_gates()  # what a gate found is told first
         raise
     wait_for_gates()
 
 
-def execute_step(step: Step, build: Build, runner: Runner, reporter: Reporter) -> StepReport:
-    """Bring one step's output into the store."""
+def execute_step(
+    step: Step, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
+) -> StepReport:
+    """Bring one step's output into the store; ``before_much`` is called before more than :data:`FEW` shards."""
     start = time.monotonic()
     key = _known_key(step, build)
     output = find_output(step, build)
@@ -151,7 +153,7 @@ def execute_step(step: Step, build: Build, runner: Runner, reporter: Reporter) -
         if isinstance(step, TableStep):
             output = runner.call(step.name, partial(_run_table_step, step, key, build))
         else:
-            output, made, reused = _run_row_step(step, key, build, runner, reporter)
+            output, made, reused = _run_row_step(step, key, build, runner, reporter, before_much)
     build.outputs[step.name] = output
     return StepReport(output, state, made, reused, time.monotonic() - start)
 
@@ -186,7 +188,7 @@ def _run_table_step(step: TableStep, key: str, build: Build) -> StepOutput:
 
 
 def _run_row_step(
-    step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter
+    step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
 ) -> tuple[StepOutput, int, int]:
     items = step.items(build)
     missing = missing_items(step, items, build.store)
@@ -195,6 +197,8 @@ def _run_row_step(
         ShardTask(step.name, build.config.workspace, build.config, missing.slice(start, size))
         for start in range(0, missing.height, size)
     ]
+    if len(tasks) > FEW:
+        before_much()
     done = items.height - missing.height
     for finished in runner.shards(step.name, tasks):
         done += finished
