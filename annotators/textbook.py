@@ -26,6 +26,9 @@ from schemas.tone import fitzpatrick_interval
 
 VERSION = "textbook/7"
 TERMS = "own text, Apache-2.0"
+#: What of a case :func:`propose` reads, and its id.
+CASE_COLUMNS = ("node_id", "label_certainty", "raw_label", "age_years", "sex", "site", "modality", "tone_observations",
+                "concepts", "facts", "image_digests")  # fmt: skip
 
 
 def prompt_fields(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,9 +56,9 @@ def prompt_fields(case: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def case_prompt_digest(case: Mapping[str, Any]) -> str:
-    """sha256 (hex) of :func:`prompt_fields`: the case's part of its row key, known without proposing anything."""
-    return _digest(prompt_fields(case))
+def prompt_digest(fields: Mapping[str, Any]) -> str:
+    """sha256 (hex) of :func:`prompt_fields`."""
+    return _digest(fields)
 
 
 def teacher_revision(taxonomy: Taxonomy, cards: Mapping[str, KnowledgeCard]) -> str:
@@ -63,14 +66,14 @@ def teacher_revision(taxonomy: Taxonomy, cards: Mapping[str, KnowledgeCard]) -> 
     return f"{VERSION}+cards.{cards_digest(cards)[:12]}+taxonomy.{taxonomy.digest[:12]}"
 
 
-def narrative_id(case_id: str, prompt_digest: str, revision: str, candidate: int, trajectory: str) -> str:
+def narrative_id(case_id: str, digest: str, revision: str, candidate: int, trajectory: str) -> str:
     """32 hex digits of everything that shaped one narrative."""
-    return _digest([case_id, prompt_digest, revision, candidate, trajectory])[:32]
+    return _digest([case_id, digest, revision, candidate, trajectory])[:32]
 
 
-def trajectory_of(prompt_digest: str, candidate: int, trajectories: Sequence[str]) -> str:
+def trajectory_of(digest: str, candidate: int, trajectories: Sequence[str]) -> str:
     """The kind of one candidate: candidates take ``trajectories`` in turn, each case from a place of its own."""
-    return trajectories[(int(prompt_digest[8:16], 16) + candidate) % len(trajectories)]
+    return trajectories[(int(digest[8:16], 16) + candidate) % len(trajectories)]
 
 
 def propose(
@@ -102,7 +105,7 @@ def propose(
             missing[node_id or "(no node)"] += 1
             continue
         fields = prompt_fields(case)
-        digest = _digest(fields)
+        digest = prompt_digest(fields)
         for candidate in range(n_candidates):
             kind = trajectory_of(digest, candidate, trajectories)
             narrative = compose(fields, digest, candidate, kind, card, taxonomy, cards)
@@ -117,16 +120,16 @@ def propose(
 
 
 def _row(
-    case_id: str, candidate: int, prompt_digest: str, revision: str, trajectory: str, narrative: Narrative
+    case_id: str, candidate: int, digest: str, revision: str, trajectory: str, narrative: Narrative
 ) -> dict[str, Any]:
     return {
-        "narrative_id": narrative_id(case_id, prompt_digest, revision, candidate, trajectory),
+        "narrative_id": narrative_id(case_id, digest, revision, candidate, trajectory),
         "case_id": case_id,
         "candidate": candidate,
         "author_kind": "teacher",
         "author": "textbook",
         "author_revision": revision,
-        "prompt_digest": prompt_digest,
+        "prompt_digest": digest,
         "trajectory": trajectory,
         "synthetic_trajectory": narrative.first_impression is not None,  # this teacher knew the diagnosis
         "sampling": json.dumps({"candidate": candidate}),

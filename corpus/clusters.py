@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
 
 def components(ids: Sequence[str], edges: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Components of an undirected graph; each sorted, the list sorted by first member, singletons included."""
-    place = {identifier: index for index, identifier in enumerate(ids)}
-    pairs = np.array([(place[a], place[b]) for a, b in edges], dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(ids), len(ids)))
-    _, labels = connected_components(graph, directed=False)
-    groups: dict[int, list[str]] = {}
-    for identifier, label in zip(ids, labels.tolist(), strict=True):
-        groups.setdefault(label, []).append(identifier)
+    parent = {identifier: identifier for identifier in ids}
+
+    def root(of: str) -> str:
+        while parent[of] != of:
+            parent[of] = of = parent[parent[of]]
+        return of
+
+    for a, b in edges:
+        parent[root(a)] = root(b)
+    groups: dict[str, list[str]] = {}
+    for identifier in ids:
+        groups.setdefault(root(identifier), []).append(identifier)
     return sorted(sorted(group) for group in groups.values())
 
 

@@ -199,7 +199,8 @@ def lost_cases(cases: pl.DataFrame, lost: Mapping[str, dict[str, str | None]]) -
     The case row repeats rule, value and threshold of its first lost image, so that a case always has its answer too.
     """
     rows = []
-    for case_id, image_ids in cases.select("case_id", "image_ids").iter_rows():
+    touched = pl.col("image_ids").list.eval(pl.element().is_in(list(lost))).list.any()
+    for case_id, image_ids in cases.select("case_id", "image_ids").filter(touched).iter_rows():
         if all(image in lost for image in image_ids):
             first = lost[image_ids[0]]
             rows.append({**first, "record_kind": "case", "record_id": case_id})

@@ -8,7 +8,9 @@ files where the content says so, not at fixed counts: adding cases then leaves m
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 
 from schemas.tables import DIMENSIONS
 
-#: Rows fetched, encoded and written at a time; bounds the memory of writing a release.
+#: Rows whose images are fetched, encoded and written at a time; bounds the memory of writing a release.
 ROW_GROUP = 64
 
 #: Columns known before any image or text is fetched, in published order.
@@ -34,26 +36,37 @@ TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author
          "label_seen", "image_grounded", "post_hoc")  # fmt: skip
 
 
-def release_features() -> Any:
-    """The ``datasets.Features`` of a release row."""
-    from datasets import Features, Image, List, Value
+def release_schema() -> pa.Schema:
+    """The Arrow schema of a release row, with the metadata by which ``datasets`` knows its features.
 
-    texts = ["case_id", "source", "licence", "licence_class", "attribution", "raw_label", "diagnosis", "taxonomy_id",
-             "malignancy", "label_certainty", "sex", "site", "modality", "tone_group", "narrative_id", "trajectory",
-             "evaluator_id", "group_id", "patient_id", "lesion_id", "text", "tagged_text", "narrative_json", "critique",
-             "author", "author_revision", "teacher_terms"]  # fmt: skip
+    Made without ``datasets``, which takes over a second to import; a test holds the two to be equal.
+    """
+    text, number, count, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+    tone = pa.struct({"scale": text, "low": count, "high": count, "origin": text})
     lists = ["file_paths", "taxonomy_path", "image_ids", "image_digests", "pixel_digests", "context"]
-    kinds: dict[str, Any] = {
-        **dict.fromkeys(texts, Value("string")),
-        **dict.fromkeys(lists, List(Value("string"))),
-        **dict.fromkeys(["age_years", "overall", "scale_low", "scale_high", *DIMENSIONS], Value("float64")),
-        **dict.fromkeys(["candidate", "post_hoc"], Value("int64")),
-        **dict.fromkeys(["synthetic", "synthetic_trajectory", "label_seen", "image_grounded"], Value("bool")),
-        "tone_observations": List(
-            {"scale": Value("string"), "low": Value("int64"), "high": Value("int64"), "origin": Value("string")}
-        ),
+    kinds: dict[str, pa.DataType] = {
+        **dict.fromkeys((*TEXTS, *SCALARS), text),
+        **dict.fromkeys(lists, pa.list_(text)),
+        **dict.fromkeys(["age_years", "overall", "scale_low", "scale_high", *DIMENSIONS], number),
+        **dict.fromkeys(["candidate", "post_hoc"], count),
+        **dict.fromkeys(["synthetic", "synthetic_trajectory", "label_seen", "image_grounded"], flag),
+        "tone_observations": pa.list_(tone),
     }
-    return Features({"images": List(Image()), **{name: kinds[name] for name in (*TEXTS, *SCALARS)}})
+    features = {
+        "images": {"feature": {"_type": "Image"}, "_type": "List"},
+        **{name: _feature(kind) for name, kind in kinds.items()},
+    }
+    columns = {"images": pa.list_(pa.struct({"bytes": pa.binary(), "path": text})), **kinds}
+    return pa.schema(columns, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """A column type as ``datasets`` writes it down."""
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind), "_type": "Value"}
 
 
 def cut_files(case_ids: Sequence[str], rows_per_file: int) -> list[tuple[int, int]]:
@@ -83,13 +96,15 @@ def write_rows(
 ) -> None:
     """Write ``rows`` (columns :data:`SCALARS`) with their texts and images to a Parquet file, row group by row group.
 
-    ``texts`` returns the :data:`TEXTS` columns, ``payloads`` the image bytes per case, both in the order given.
+    ``texts`` returns the :data:`TEXTS` columns, ``payloads`` the image bytes per case, both in the order given; texts
+    are fetched once for all rows, images for a row group at a time.
     """
-    schema = release_features().arrow_schema
+    schema = release_schema()
     categorical = ["source", "licence", "licence_class", "diagnosis", "taxonomy_id", "malignancy", "site", "modality"]
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=categorical) as writer:
-        for batch in batches(rows, ROW_GROUP):
-            writer.write_table(_table(batch, texts(batch), payloads(batch), schema))
+        told = texts(rows)
+        for batch, texts_of_batch in zip(batches(rows, ROW_GROUP), batches(told, ROW_GROUP), strict=True):
+            writer.write_table(_table(batch, texts_of_batch, payloads(batch), schema))
 
 
 def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
@@ -99,16 +114,23 @@ def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
 
 
 def _table(rows: pl.DataFrame, texts: pl.DataFrame, payloads: list[list[bytes]], schema: pa.Schema) -> pa.Table:
-    images = [
-        [{"bytes": data, "path": f"{digest}.{_extension(data)}"} for data, digest in zip(case, digests, strict=True)]
-        for case, digests in zip(payloads, rows["image_digests"].to_list(), strict=True)
-    ]
     scalars = pl.concat([texts.select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
     columns = [
-        pa.array(images, schema.field("images").type),
+        _images(payloads, rows["image_digests"].to_list(), schema.field("images").type),
         *(scalars[name].cast(schema.field(name).type).combine_chunks() for name in (*TEXTS, *SCALARS)),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _images(payloads: list[list[bytes]], digests: list[list[str]], kind: pa.ListType) -> pa.ListArray:
+    """The images of each case, named by digest; by way of polars, since ``pyarrow.array`` imports pandas."""
+    flat = [(data, digest) for case in zip(payloads, digests, strict=True) for data, digest in zip(*case, strict=True)]
+    data = pl.Series([data for data, _ in flat], dtype=pl.Binary)
+    path = pl.Series([f"{digest}.{_extension(data)}" for data, digest in flat], dtype=pl.String)
+    image = kind.value_type
+    columns = [column.to_arrow().cast(field.type) for column, field in zip((data, path), image, strict=True)]
+    ends = pl.Series([0, *accumulate(len(case) for case in payloads)], dtype=pl.Int32)
+    return pa.ListArray.from_arrays(ends.to_arrow(), pa.StructArray.from_arrays(columns, fields=list(image)), kind)
 
 
 def _extension(data: bytes) -> str:

@@ -224,22 +224,24 @@ def _write_data(
         for number, (start, end) in enumerate(ranges):
             part = group.slice(start, end - start)
             planned.append((f"data/{split}/{licence_class}-{number:05d}.parquet", part, _rows_digest(part)))
-    again = [(known[digest], f"{name}/{path}") for path, _, digest in planned if digest in known]
-    with ThreadPoolExecutor() as pool:
-        taken = pool.map(lambda file: _take_over(folder, *file), again)
-        whole = {target for (_, target), good in zip(again, taken, strict=True) if good}
     done, indexes = 0, []
-    for path, part, digest in planned:
-        if f"{name}/{path}" in whole:
-            files[path] = dict(known[digest][2])
-        else:
-            local = scratch / "rows.parquet"
-            write_rows(local, part.select(SCALARS), texts, payloads)
-            folder.place(local, f"{name}/{path}")
-            files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
-        indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
-        done += part.height
-        progress(done, rows.height)
+    with ThreadPoolExecutor() as pool:
+        taken = {
+            path: pool.submit(_take_over, folder, known[digest], f"{name}/{path}")
+            for path, _, digest in planned
+            if digest in known
+        }
+        for path, part, digest in sorted(planned, key=lambda file: file[0] in taken):  # others are written meanwhile
+            if path in taken and taken[path].result():
+                files[path] = dict(known[digest][2])
+            else:
+                local = scratch / "rows.parquet"
+                write_rows(local, part.select(SCALARS), texts, payloads)
+                folder.place(local, f"{name}/{path}")
+                files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
+            indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
+            done += part.height
+            progress(done, rows.height)
     return pl.concat(indexes).sort("split", "case_id")
 
 

@@ -175,7 +175,8 @@ class Store:
         tables = []
         for part, keys in selection.group_by("part").agg("row_key").sort("part").iter_rows():
             table = self._read_part(f"rows/{step}/{part}.parquet", names)
-            tables.append(table.filter(pc.is_in(table["row_key"], pa.array(keys, table.schema.field("row_key").type))))
+            whole = len(keys) == table.num_rows and set(keys) == set(table["row_key"].to_pylist())
+            tables.append(table if whole else table.filter(pc.is_in(table["row_key"], pl.Series(keys).to_arrow())))
         if not tables:
             return pl.DataFrame(schema=dict.fromkeys(["row_key", *(columns or [])], pl.Null))
         frame = pl.from_arrow(pa.concat_tables(tables))

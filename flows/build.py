@@ -8,6 +8,8 @@ import platform
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +41,13 @@ class Outcome:
         return f"{config.releases.rstrip('/')}/{self.release.name}"
 
 
-def finished_build(config: Config) -> Outcome | None:
+def finished_build(config: Config, build: Build | None = None) -> Outcome | None:
     """The outcome of a build that has nothing left to do, found without a lease and without writing; else None.
 
-    Raises :class:`UserError` for what can be seen to be wrong before anything is started.
+    ``build``: where to keep what was seen, for :func:`begin_build`. Raises :class:`UserError` for what can be seen to
+    be wrong before anything is started.
     """
-    build = Build(config, Store(config.workspace))
+    build = build or Build(config, Store(config.workspace))
     _check(build)
     release = None
     for step in STEPS:
@@ -75,28 +78,47 @@ def _check(build: Build) -> None:
         )
 
 
-def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
-    """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
-    store = Store(config.workspace)
-    _check(Build(config, store))
-    with Lease(store.folder, "workspace"):
-        store.sweep()
-        build = Build(config, store)
-        reports: list[StepReport] = []
-        record = _start_record()
+@dataclass
+class Begun:
+    """A build that holds the lease of its workspace: the reports of the steps done so far, and its record."""
+
+    build: Build
+    reports: list[StepReport]
+    record: dict[str, Any]
+
+
+@contextmanager
+def begin_build(build: Build) -> Iterator[Begun]:
+    """Hold the workspace for the block, and leave the record of what was done in it."""
+    _check(build)
+    with Lease(build.store.folder, "workspace"):
+        build.store.sweep()
+        begun = Begun(build, [], _start_record())
         try:
-            reports = execute(STEPS, build, runner, reporter)
-            release, is_new = runner.call(
-                "release", lambda: publish_release(build, lambda done, n: reporter.progress("release", done, n))
-            )
-            remember_release(build, release)
-            record |= {"status": "published" if is_new else "unchanged", "release": release.name}
-            return Outcome(release, is_new, reports)
+            yield begun
         except BaseException as error:
-            record |= {"status": "failed", "error": str(error) if isinstance(error, UserError) else repr(error)}
+            begun.record |= {"status": "failed", "error": str(error) if isinstance(error, UserError) else repr(error)}
             raise
         finally:
-            _finish_record(build, reports, record)
+            _finish_record(begun.build, begun.reports, begun.record)
+
+
+def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
+    """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
+    build = begun.build
+    execute(STEPS[len(begun.reports) :], build, runner, reporter, begun.reports)
+    release, is_new = runner.call(
+        "release", lambda: publish_release(build, lambda done, n: reporter.progress("release", done, n))
+    )
+    remember_release(build, release)
+    begun.record |= {"status": "published" if is_new else "unchanged", "release": release.name}
+    return Outcome(release, is_new, begun.reports)
+
+
+def run_build(config: Config, runner: Runner, reporter: Reporter) -> Outcome:
+    """One build from lease to release."""
+    with begin_build(Build(config, Store(config.workspace))) as begun:
+        return finish_build(begun, runner, reporter)
 
 
 def _start_record() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -16,6 +16,9 @@ from flows.narrative_sets import narrative_sets
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
+
+if TYPE_CHECKING:
+    from flows.plan import Build
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(narrative_sets)
@@ -66,17 +69,21 @@ def run(
     with ExitStack() as stack:
         early = may_start_early(home, config.workspace)
         wait_until_ready = stack.enter_context(prefect_server(home)) if early else None
-        if (done := _already_done(config)) is not None:
+        done, build = _already_done(config)
+        if done is not None:
             print(done)
             return
         wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
-        import datasets  # noqa: F401  (while the server starts; publishing needs it)
-
+        from flows.ahead import Ahead
+        from flows.build import begin_build
         from flows.gating import gate_process
-        from flows.pipeline import curate
+
+        ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(build))))
+        from flows.pipeline import continuing, curate
 
         wait_until_ready()
-        with gate_process():
+        stack.enter_context(gate_process())
+        with continuing(ahead):
             outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
@@ -84,20 +91,22 @@ def run(
     print(outcome["path"])
 
 
-def _already_done(config: Config) -> str | None:
-    """The directory of the release when nothing is left to do, which is then said; else None."""
+def _already_done(config: Config) -> tuple[str | None, Build]:
+    """The directory of the release when nothing is left to do, which is then said; else None, and what was seen."""
     from corpus.store import Store
     from flows.build import finished_build
+    from flows.plan import Build
     from flows.report import Screen, counts_table
 
+    build = Build(config, Store(config.workspace))
     with Screen() as screen:
-        done = finished_build(config)
+        done = finished_build(config, build)
         if done is None:
             screen.show("starting the embedded Prefect server")
-            return None
-        screen.show(counts_table(done.reports, Store(config.workspace)))
+            return None, build
+        screen.show(counts_table(done.reports, build.store))
         screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-        return done.path(config)
+        return done.path(config), build
 
 
 def _prefect_home(workspace: str) -> Path:

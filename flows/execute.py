@@ -7,7 +7,7 @@ Every shard commits itself to the store; killing the program costs at most the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,10 +19,13 @@ from corpus.store import StepOutput, Store
 from flows.gating import raise_if_gate_blocked
 from flows.plan import ROW_SCHEMAS, Build, RowStep, Step, TableStep, find_output, missing_items, step_key
 from schemas.config import Config
+from schemas.errors import UserError
 from schemas.tables import STAGE_REJECTIONS, empty_frame
 
 #: Columns of a row that say where its bytes lie, so not part of what it is.
 _PLACES = ("pack", "pack_offset")
+#: Up to so many shards, a row step is little work.
+FEW = 4
 
 
 class Runner(Protocol):
@@ -30,6 +33,9 @@ class Runner(Protocol):
 
     def call(self, name: str, function: Callable[[], Any]) -> Any:
         """Run one function here, under a name."""
+
+    def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Begin one function, beside what is called meanwhile; gives a function that waits for its result."""
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[int]:
         """Run :func:`run_shard` on every task, in any order; yields the rows each finished."""
@@ -73,6 +79,11 @@ class InProcess:
         """Run it."""
         return function()
 
+    def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Run it at once."""
+        result = self.call(name, function)
+        return lambda: result
+
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
         """Run them in order."""
         for task in tasks:
@@ -98,28 +109,77 @@ def run_shard(task: ShardTask) -> int:
     return task.items.height
 
 
-def execute(steps: tuple[Step, ...], build: Build, runner: Runner, reporter: Reporter) -> list[StepReport]:
-    """Bring every step's output into the store; returns one report per step."""
-    reports = []
-    for step in steps:
-        start = time.monotonic()
-        key = step_key(step, build)
-        assert key is not None, f"step {step.name} stands before what it reads"
-        output = find_output(step, build)
-        made = reused = 0
-        state = "reused"
-        if output is None:
-            state = "ran"
-            if isinstance(step, TableStep):
-                output = runner.call(step.name, partial(_run_table_step, step, key, build))
-            else:
-                output, made, reused = _run_row_step(step, key, build, runner, reporter)
-        build.outputs[step.name] = output
-        raise_if_gate_blocked(output.stats)
-        report = StepReport(output, state, made, reused, time.monotonic() - start)
-        reports.append(report)
+def execute(steps: Sequence[Step], build: Build, runner: Runner, reporter: Reporter, reports: list[StepReport]) -> None:
+    """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
+
+    A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
+    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end.
+    """
+    gates: list[tuple[int, Callable[[], StepReport]]] = []
+
+    def finished(report: StepReport, place: int) -> None:
+        raise_if_gate_blocked(report.output.stats)
+        reports.insert(place, report)
         reporter.finished(report)
-    return reports
+
+    def wait_for_gates() -> None:
+        while gates:
+            place, report = gates.pop(0)
+            finished(report(), place)
+
+    try:
+        for place, step in enumerate(steps, start=len(reports)):
+            if isinstance(step, TableStep) and step.is_gate:
+                gates.append((place, _begin_gate(step, build, runner)))
+            else:
+                finished(execute_step(step, build, runner, reporter, wait_for_gates), place)
+    except UserError:
+        wait_for_gates()  # what a gate found is told first
+        raise
+    wait_for_gates()
+
+
+def execute_step(
+    step: Step, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
+) -> StepReport:
+    """Bring one step's output into the store; ``before_much`` is called before more than :data:`FEW` shards."""
+    start = time.monotonic()
+    key = _known_key(step, build)
+    output = find_output(step, build)
+    made = reused = 0
+    state = "reused"
+    if output is None:
+        state = "ran"
+        if isinstance(step, TableStep):
+            output = runner.call(step.name, partial(_run_table_step, step, key, build))
+        else:
+            output, made, reused = _run_row_step(step, key, build, runner, reporter, before_much)
+    build.outputs[step.name] = output
+    return StepReport(output, state, made, reused, time.monotonic() - start)
+
+
+def _begin_gate(step: TableStep, build: Build, runner: Runner) -> Callable[[], StepReport]:
+    key = _known_key(step, build)
+
+    def made() -> StepReport:
+        start = time.monotonic()
+        return StepReport(_run_table_step(step, key, build), "ran", 0, 0, time.monotonic() - start)
+
+    found = find_output(step, build)
+    result = runner.begin(step.name, made) if found is None else lambda: StepReport(found, "reused", 0, 0, 0.0)
+
+    def report() -> StepReport:
+        done: StepReport = result()
+        build.outputs[step.name] = done.output
+        return done
+
+    return report
+
+
+def _known_key(step: Step, build: Build) -> str:
+    key = step_key(step, build)
+    assert key is not None, f"step {step.name} stands before what it reads"
+    return key
 
 
 def _run_table_step(step: TableStep, key: str, build: Build) -> StepOutput:
@@ -128,7 +188,7 @@ def _run_table_step(step: TableStep, key: str, build: Build) -> StepOutput:
 
 
 def _run_row_step(
-    step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter
+    step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
 ) -> tuple[StepOutput, int, int]:
     items = step.items(build)
     missing = missing_items(step, items, build.store)
@@ -137,6 +197,8 @@ def _run_row_step(
         ShardTask(step.name, build.config.workspace, build.config, missing.slice(start, size))
         for start in range(0, missing.height, size)
     ]
+    if len(tasks) > FEW:
+        before_much()
     done = items.height - missing.height
     for finished in runner.shards(step.name, tasks):
         done += finished

@@ -7,6 +7,7 @@ them when they were standardised.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -54,8 +55,12 @@ def gate_process() -> Iterator[None]:
 
 
 def _import_great_expectations() -> None:
+    gc.disable()  # what imports make stays; looking through it again and again takes a tenth of their time
     import great_expectations  # noqa: F401
     from tqdm import tqdm
+
+    gc.freeze()
+    gc.enable()
 
     tqdm.set_lock(threading.RLock())  # its own would be a semaphore, left behind when this process is ended
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -59,27 +60,33 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
     ]
     rows = pl.concat(frames).sort("case_id")
     candidates = _table(folder, f"{name}/candidates.parquet")
-    evidence = Evidence(
-        exhibits=_exhibits(folder, name, rows),
-        clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
-        candidates=candidates,
-        refused=_refused(candidates),
-        limitations=repeated_limitations(
-            _table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths
-        ),
-    )
+    with ThreadPoolExecutor() as pool:
+        narratives = (_table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths)
+        limitations = pool.submit(repeated_limitations, narratives)
+        evidence = Evidence(
+            exhibits=_exhibits(folder, name, rows),
+            clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
+            candidates=candidates,
+            refused=_refused(candidates),
+            limitations=limitations.result(),
+        )
     return render_report(manifest, rows, _table(folder, f"{name}/rejections.parquet"), evidence)
 
 
 def _table(folder: Folder, path: str, columns: list[str] | None = None, ids: list[str] | None = None) -> pl.DataFrame:
-    filters = None if ids is None else [("case_id", "in", ids)]
+    """A table of a release: these columns, and of these cases only the row groups that hold them are decoded."""
     try:
-        with folder.fs.open(folder.path(path), "rb") as file:
-            frame = pl.from_arrow(pq.read_table(file, columns=columns, filters=filters))
+        with folder.fs.open(folder.path(path), "rb") as file, pq.ParquetFile(file) as table:
+            if ids is None:
+                frame = pl.from_arrow(table.read(columns))
+            else:
+                cases = [table.read_row_group(n, ["case_id"])["case_id"] for n in range(table.num_row_groups)]
+                groups = [n for n, there in enumerate(cases) if not set(ids).isdisjoint(there.to_pylist())]
+                frame = pl.from_arrow(table.read_row_groups(groups, columns))
     except pa.ArrowException as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     assert isinstance(frame, pl.DataFrame)
-    return frame
+    return frame if ids is None else frame.filter(pl.col("case_id").is_in(ids))
 
 
 def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:

@@ -72,17 +72,16 @@ def propose_settings(config: Config) -> Any:
 
 
 def propose_items(build: Build) -> pl.DataFrame:
-    """Live cases, keyed by the prompt that each makes."""
+    """Live cases, keyed by what the teacher reads of each."""
     cases = build.table("split", "cases")
-    prompts = [textbook.case_prompt_digest(row) for row in cases.iter_rows(named=True)]
     texts = build.table("import", "texts").group_by("case_id").agg(pl.struct(pl.exclude("case_id")).alias("imported"))
     cases = cases.join(texts, on="case_id", how="left", maintain_order="left")
-    keyed = pl.DataFrame({"case_id": cases["case_id"], "prompt": pl.Series(prompts, dtype=pl.String)})
+    read = cases.select("case_id", *textbook.CASE_COLUMNS)
     if texts.height:  # what others wrote is part of the key of the cases it is about, and of no other
         sets = digest_of(imported_settings(build.config))
         digests = pl.col("imported").list.eval(pl.element().struct.field("text_digest")).list.join(",") + f",{sets}"
-        keyed = keyed.with_columns(cases.select(digests).to_series())
-    return cases.with_columns(row_keys(keyed, "propose", 3, propose_settings(build.config)))
+        read = read.with_columns(cases.select(digests).to_series())
+    return cases.with_columns(row_keys(read, "propose", 3, propose_settings(build.config)))
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:

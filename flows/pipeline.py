@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,14 +19,20 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from corpus.store import Store
-from flows.build import Outcome, run_build
+from flows.ahead import Ahead
+from flows.build import Outcome, begin_build, finish_build
 from flows.execute import Reporter, ShardTask, StepReport, run_shard
+from flows.plan import Build
 from flows.report import Screen, counts_table, step_counts
 from schemas.config import Config
 from schemas.config_file import load_config
+
+#: What the command began before the flow could.
+_AHEAD: ContextVar[Ahead | None] = ContextVar("ahead", default=None)
 
 
 @task(name="shard", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -43,12 +50,18 @@ def step_task(name: str, work: Any) -> Any:
 class PrefectRunner:
     """Calls work as Prefect tasks; shards go to a task runner (threads, or Ray beyond one machine)."""
 
-    def __init__(self, task_runner: TaskRunner[Any]) -> None:
+    def __init__(self, task_runner: TaskRunner[Any], beside: TaskRunner[Any]) -> None:
         self._runner = task_runner
+        self._beside = beside
 
     def call(self, name: str, function: Callable[[], Any]) -> Any:
         """Run one function as a task, in this thread."""
         return step_task(name, function)
+
+    def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Begin one function as a task, on a thread of this process."""
+        future = self._beside.submit(step_task, {"name": name, "work": function})
+        return lambda: future.result()
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
         """Run shards as tasks on the task runner; yields as they finish."""
@@ -130,11 +143,35 @@ def curate(
 
 
 def curate_config(config: Config, reporter: Reporter) -> Outcome:
-    """Run a build inside a flow run, with artifacts."""
-    with task_runner(config) as runner, ArtifactReporter(reporter, Store(config.workspace)) as artifacts:
-        outcome = run_build(config, PrefectRunner(runner), artifacts)
+    """Run a build inside a flow run, with artifacts: the one this process has begun, or a new one."""
+    with ExitStack() as stack:
+        runner = PrefectRunner(
+            stack.enter_context(task_runner(config)), stack.enter_context(ThreadPoolTaskRunner(max_workers=1))
+        )
+        artifacts = stack.enter_context(ArtifactReporter(reporter, Store(config.workspace)))
+        ahead = _AHEAD.get()
+        begun = (
+            ahead.take(runner, artifacts)
+            if ahead
+            else stack.enter_context(begin_build(Build(config, Store(config.workspace))))
+        )
+        outcome = finish_build(begun, runner, artifacts)
     create_markdown_artifact(_summary(outcome, config), key="release", description="The release this run came to")
     return outcome
+
+
+@contextmanager
+def continuing(ahead: Ahead) -> Iterator[None]:
+    """Let the flow of the block go on from what was done ahead, and leave without waiting for its heartbeat.
+
+    Leaving a flow takes up to a second when it sends heartbeats, and who started it sees whether it lives.
+    """
+    token = _AHEAD.set(ahead)
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    finally:
+        _AHEAD.reset(token)
 
 
 def _summary(outcome: Outcome, config: Config) -> str:

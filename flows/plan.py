@@ -76,7 +76,7 @@ class Build:
 @dataclass(frozen=True)
 class TableStep:
     """``run`` makes the step's tables and statistics. ``reads`` are ``step.table``; ``outside`` digests what else
-    shapes the result (source folders, the latest release)."""
+    shapes the result (source folders, the latest release). A gate's output is read by no step."""
 
     name: str
     version: int
@@ -84,6 +84,7 @@ class TableStep:
     settings: Callable[[Config], Any]
     run: Callable[[Build], Collected]
     outside: Callable[[Build], Any] = lambda build: None
+    is_gate: bool = False
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,12 @@ def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataF
                 "taxonomy_path": pl.List(pl.String)},
         orient="row",
     )  # fmt: skip
-    paths = dict(build.table("ingest", "images", ["image_id", "file_path"]).iter_rows())
-    files = pl.DataFrame(
-        [
-            (case, [paths[image] for image in images])
-            for case, images in cases.select("case_id", "image_ids").iter_rows()
-        ],
-        schema={"case_id": pl.String, "file_paths": pl.List(pl.String)},
-        orient="row",
-    )
+    paths = build.table("ingest", "images", ["image_id", "file_path"])
+    files = (
+        cases.select("case_id", image_id="image_ids").explode("image_id")
+        .join(paths, on="image_id", how="left", maintain_order="left")
+        .group_by("case_id", maintain_order=True).agg(file_paths="file_path")
+    )  # fmt: skip
     scores = build.rows("evaluate", ["narrative_id", "evaluator_id", "scale_low", "scale_high", *DIMENSIONS, "overall"])
     named = ["narrative_id", "row_digest"]
     digests = build.table("standardise", "selection", named).join(

@@ -68,7 +68,8 @@ STEPS: tuple[Step, ...] = (
     RowStep("inspect", 1, ("ingest.images", "ingest.cases"), inspect_settings, inspect_items, run_inspect,
             ("file_digest",), "files", inspect_collect),
     TableStep("gate_ingest", 1, ("read.records", "read.rejected", "ingest.images", "ingest.rejected",
-              "map_labels.cases", "inspect.selection"), lambda c: c.gate.model_dump(mode="json"), gate_ingest),
+              "map_labels.cases", "inspect.selection"), lambda c: c.gate.model_dump(mode="json"), gate_ingest,
+              is_gate=True),
     TableStep("deduplicate", 1, ("ingest.images", "ingest.cases", "map_labels.cases", "inspect.selection"),
               lambda c: [c.deduplicate.model_dump(mode="json"), load_taxonomy().digest], run_deduplicate,
               lambda b: digest_of(sorted(b.parent.image_ids))),
@@ -87,7 +88,8 @@ STEPS: tuple[Step, ...] = (
     RowStep("evaluate", 1, ("standardise.selection", "split.cases"), evaluate_settings, evaluate_items, run_evaluate,
             SCORE_COLUMNS, "evaluations", plain_collect, times=4),
     TableStep("gate_narratives", 1, ("standardise.selection", "evaluate.selection"),
-              lambda c: [c.gate.model_dump(mode="json"), load_taxonomy().digest], gate_narratives),
+              lambda c: [c.gate.model_dump(mode="json"), load_taxonomy().digest], gate_narratives,
+              is_gate=True),
     TableStep("select", 2, ("split.cases", "propose.selection", "standardise.selection",
               "evaluate.selection"),
               lambda c: [c.select.model_dump(mode="json"), c.certification.model_dump(mode="json"), c.split.salt],
@@ -96,7 +98,7 @@ STEPS: tuple[Step, ...] = (
     TableStep("gate_release", 1, ("select.selected", "select.rejected", "split.cases", "standardise.selection",
               "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), c.select.model_dump(mode="json"), load_taxonomy().digest,
-                         c.allows_text_only()], gate_release),
+                         c.allows_text_only()], gate_release, is_gate=True),
 )  # fmt: skip
 
 #: Steps that read what the latest release remembers.

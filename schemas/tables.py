@@ -261,9 +261,7 @@ REJECTIONS = _table("rejections", 1, [_required("build_id", pa.string()), *_REJE
 def polars_schema(schema: pa.Schema) -> pl.Schema:
     """The polars schema of an Arrow schema; fixed-size binary becomes binary."""
     fields = [pa.field(f.name, pa.binary() if pa.types.is_fixed_size_binary(f.type) else f.type) for f in schema]
-    frame = pl.from_arrow(pa.schema(fields).empty_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame.schema
+    return pl.Schema(pa.schema(fields))
 
 
 def empty_frame(schema: pa.Schema) -> pl.DataFrame:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.textbook import (
-    case_prompt_digest,
     narrative_id,
+    prompt_digest,
     prompt_fields,
     propose,
     teacher_revision,
@@ -56,13 +56,13 @@ def test_rows_are_raw_narratives_with_their_provenance() -> None:
     assert (row["parse_status"], row["narrative_json"], row["text"]) == ("raw", None, None)
     assert (row["author"], row["label_seen"], row["image_grounded"], row["post_hoc"]) == ("textbook", True, False, None)
     assert row["sampling"] == '{"candidate": 1}'
-    assert row["prompt_digest"] == case_prompt_digest(case())
+    assert row["prompt_digest"] == prompt_digest(prompt_fields(case()))
     revision = teacher_revision(TAXONOMY, CARDS)
     assert row["author_revision"] == revision
     kind = row["trajectory"]
-    assert kind == trajectory_of(case_prompt_digest(case()), 1, TRAJECTORIES)
-    assert row["narrative_id"] == narrative_id("src:1", case_prompt_digest(case()), revision, 1, kind)
-    assert row["narrative_id"] != narrative_id("src:1", case_prompt_digest(case()), revision, 1, "another")
+    assert kind == trajectory_of(prompt_digest(prompt_fields(case())), 1, TRAJECTORIES)
+    assert row["narrative_id"] == narrative_id("src:1", prompt_digest(prompt_fields(case())), revision, 1, kind)
+    assert row["narrative_id"] != narrative_id("src:1", prompt_digest(prompt_fields(case())), revision, 1, "another")
     assert re.fullmatch(r"[0-9a-f]{32}", row["narrative_id"])
     assert row["context_used"] == list(parse_tagged(row["completion"]).context_used)
 
@@ -93,7 +93,7 @@ def test_neither_row_order_nor_company_nor_the_number_of_candidates_matters() ->
 
 
 def test_the_key_moves_with_every_field_that_shapes_the_text_and_with_no_other() -> None:
-    base = case_prompt_digest(case())
+    base = prompt_digest(prompt_fields(case()))
     shaping: list[dict[str, Any]] = [
         {"node_id": "scabies"},
         {"label_certainty": "clinical"},
@@ -106,12 +106,12 @@ def test_the_key_moves_with_every_field_that_shapes_the_text_and_with_no_other()
         {"tone_observations": []},
         {"image_digests": ["ab"]},
     ]
-    digests = [case_prompt_digest(case(**change)) for change in shaping]
+    digests = [prompt_digest(prompt_fields(case(**change))) for change in shaping]
     assert len({base, *digests}) == len(shaping) + 1
     for change in ({"raw_label": "x"}, {"caption": "melanoma"}, {"patient_id": "p"}, {"image_ids": ["z"]}):
-        assert case_prompt_digest(case(**change)) == base
+        assert prompt_digest(prompt_fields(case(**change))) == base
     reordered = case(image_digests=["cd", "ab"], facts=list(reversed(case()["facts"])))
-    assert case_prompt_digest(reordered) == base
+    assert prompt_digest(prompt_fields(reordered)) == base
     without = {key: value for key, value in case().items() if key != "image_digests"}
     assert "image_digests" not in prompt_fields(without)
 

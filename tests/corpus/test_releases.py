@@ -17,7 +17,7 @@ from corpus.card import render_card
 from corpus.certification import QUEUE
 from corpus.filesystem import Folder
 from corpus.release_evidence import CANDIDATES, DUPLICATES
-from corpus.release_rows import SCALARS, TEXTS, cut_files, release_features
+from corpus.release_rows import SCALARS, TEXTS, cut_files, release_schema
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
 from schemas.config import ProposeSettings, SelectSettings
 from schemas.errors import StoreError
@@ -32,7 +32,7 @@ def jpeg(number: int) -> bytes:
 
 
 def scalar_schema() -> pl.Schema:
-    schema = release_features().arrow_schema.remove_metadata()
+    schema = release_schema().remove_metadata()
     full = pl.from_arrow(schema.empty_table())
     assert isinstance(full, pl.DataFrame)
     return pl.Schema({name: full.schema[name] for name in SCALARS})
@@ -214,7 +214,7 @@ def test_the_parent_remembers_ids_and_the_ledger_only_grows(tmp_path: Path) -> N
 
 
 def test_rows_without_open_licence_do_not_load_by_default(tmp_path: Path) -> None:
-    from datasets import load_dataset
+    from datasets import Features, List, Value, load_dataset
 
     folder = tmp_path / "releases"
     made, _ = release(folder, content(IDS, licence_class="nc"))
@@ -225,7 +225,12 @@ def test_rows_without_open_licence_do_not_load_by_default(tmp_path: Path) -> Non
     assert loaded.num_rows == len(IDS)
     assert loaded[0]["images"][0].size == (40, 30)
     assert loaded[0]["context"] == ["age: 60 years"]
-    assert loaded.features == release_features()
+    schema = release_schema()
+    assert loaded.features == Features.from_arrow_schema(schema)
+    assert loaded.features["tone_observations"] == List(
+        {"scale": Value("string"), "low": Value("int64"), "high": Value("int64"), "origin": Value("string")}
+    )
+    assert schema.equals(loaded.features.arrow_schema, check_metadata=True)
 
 
 @given(st.lists(st.text(min_size=1), unique=True).map(sorted), st.integers(1, 50))
