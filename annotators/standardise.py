@@ -8,6 +8,7 @@ finer or surer: what the label does not say, no teacher can know.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,6 @@ import polars as pl
 from annotators.free_form import NO_DIAGNOSIS, standardise_text
 from quality.checks import certainty_beyond_label
 from schemas.narrative import (
-    SECTIONS,
     UNMAPPED,
     Narrative,
     NarrativeParseError,
@@ -89,13 +89,13 @@ def _standardised(
     }
 
 
-#: Titles that only the narrative's own layout has; a text that holds them means to be in it.
-_OWN_TITLES = tuple(f"## {title}\n" for title in (SECTIONS[0], "Findings", "Conclusion"))
+#: Lines that only the narrative's own layout has; a text that holds one means to be in it.
+_OWN_LINE = re.compile(r"^- (?:Malignancy|Certainty|Rationale): |^  - (?:for|against|turned by): ", re.MULTILINE)
 
 
 def _read(completion: str, certainty: str, taxonomy: Taxonomy) -> tuple[Narrative, list[str] | None]:
     """A candidate's narrative, and what of a free-form text is not in it (None for one in our own layout)."""
-    if all(title in completion for title in _OWN_TITLES):
+    if _OWN_LINE.search(completion):
         return (parse_tagged if "<think>" in completion else parse_sections)(completion), None
     found = standardise_text(completion, taxonomy, certainty)
     return found.narrative, None if found.is_strict else [part.text for part in found.residue]
