@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 _CAMEL = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z]{2})")
 #: "Bowen's", and "Bowen_s" where a file system took the apostrophe.
@@ -99,9 +100,12 @@ def side_by_side(text: str) -> list[str]:
 
 
 def _fold_accents(text: str) -> str:
+    if text.isascii():
+        return text
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
+@lru_cache(maxsize=8192)
 def folded(word: str) -> str:
     """One spelling of a word: British forms and plurals become one form, which need not be a word itself."""
     if word in _IRREGULAR:

@@ -98,12 +98,7 @@ class Taxonomy:
         }
         check_vocabularies(self._nodes, self._terms, self._crosswalks, self._ambiguous, self._not_a_diagnosis)
         check_folders(self._nodes, self._folders)
-        terms = [(term, node.id) for node in self._nodes.values() for term in (node.name, *node.synonyms)]
-        terms += [(label, node_id) for label, ids in self._ambiguous.items() for node_id in ids]
-        self._index = LabelIndex(terms, self._paths)
-        self._indexes = {
-            name: LabelIndex([*terms, *self._crosswalks.get(name, {}).items()], self._paths) for name in self._folders
-        }
+        self._indexes: dict[str, LabelIndex] = {}
         self._digest = self._content_digest()
 
     @property
@@ -194,12 +189,21 @@ class Taxonomy:
             return LabelMatch(*self._terms[label])
         if label in self._ambiguous:
             return LabelMatch(None, "ambiguous", self._ambiguous[label])
-        reading = self._indexes.get(dataset, self._index).read(raw) if len(label) <= _LONGEST else None
+        reading = self._index(dataset if dataset in self._folders else "").read(raw) if len(label) <= _LONGEST else None
         if reading is None:
             return LabelMatch(None, "unmapped")
         if len(reading.nodes) > 1:
             return LabelMatch(None, "ambiguous", reading.nodes)
         return LabelMatch(reading.nodes[0], reading.rule, qualifiers=reading.qualifiers)
+
+    def _index(self, dataset: str) -> LabelIndex:
+        """The terms of the tree as sets of words, with the words of ``dataset``; made when a label first needs it."""
+        if dataset not in self._indexes:
+            terms = [(term, node.id) for node in self._nodes.values() for term in (node.name, *node.synonyms)]
+            terms += [(label, node_id) for label, ids in self._ambiguous.items() for node_id in ids]
+            terms += self._crosswalks.get(dataset, {}).items()
+            self._indexes[dataset] = LabelIndex(terms, self._paths)
+        return self._indexes[dataset]
 
     def _content_digest(self) -> str:
         content = {
