@@ -98,15 +98,7 @@ def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: A
     scratch.mkdir(parents=True, exist_ok=True)
     parent = read_parent(Folder(folder)).digest
     return publish(
-        Folder(folder),
-        scratch,
-        what,
-        parent,
-        rows_per_file,
-        render_card,
-        lambda *_: "<html>",
-        fetch,
-        payloads,
+        Folder(folder), scratch, what, parent, rows_per_file, render_card, lambda *_: "<html>", fetch, payloads,
         lambda done, total: None,
     )
 
