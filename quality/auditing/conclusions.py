@@ -10,6 +10,7 @@ from quality.auditing.findings import Finding, finding
 from quality.auditing.narrative_text import NarrativeText
 from quality.check_patterns import words
 from quality.reading.assertions import Statement
+from quality.reading.conclusion import Claim
 from quality.reading.segments import Sentence
 from schemas.agreement import names_a_disease
 from schemas.taxonomy import Taxonomy
@@ -31,11 +32,9 @@ _ORDERED = re.compile(
 )
 #: Words that explain away that what should be seen is not.
 _EXCUSED = re.compile(
-    r"\b(?:though|although|while|even\s+(?:if|though)|but|despite)\b[^.;]{0,80}\b(?:(?:is|are|was|were)(?:n't|\s+not)\s+(?:\w+\s+)?(?:mentioned|described|visible|"
-    r"evident|apparent|seen|present|classic|typical|noted|specified)|not\s+(?:explicitly|specifically|directly|clearly)\s+\w+|lacks?\b|absence\s+of|lack\s+of)|"
-    r"\b(?:might|may|could)\s+(?:simply\s+|also\s+|still\s+)?(?:not\s+be|be\s+(?:obscured|hidden|masked|subtle|absent|missing|missed|less))\b|"
-    r"\b(?:isn't|aren't|not)\s+(?:always\s+|necessarily\s+)?(?:classic|typical|explicitly|mentioned|described)\b[^.]{0,60}\b(?:but|however|it\s+can|they\s+can|can\s+(?:occur|still|be)|may|might)\b|"
-    r"\bwhile\b[^.]{0,90}\bnot\s+(?:\w+\s+)?(?:typical|classic)\b|\bcan\s+occur\s+in\s+(?:variants|atypical)",
+    r"\b(?:though|although|but|however|while|despite)\b[^.;]{0,60}\b(?:(?:is|are|was|were|does)(?:n't|\s+not)|not)\s+(?:\w+\s+)?(?:mentioned|described|visible|evident|apparent|seen|specified|noted)\b|"
+    r"\b(?:might|may|could)\s+(?:simply\s+|also\s+|still\s+)?(?:not\s+be\s+(?:visible|apparent|evident|mentioned|seen|captured|present|obvious|discernible)|be\s+(?:obscured|hidden|masked|absent|missed))\b|"
+    r"\b(?:isn't|aren't|is\s+not|are\s+not|not)\s+(?:\w+\s+)?(?:classic|typical)\b[^.]{0,60}\b(?:but\s+(?:might|may|can|could)|it\s+can|they\s+can|can\s+(?:still\s+)?occur)\b|\bcan\s+occur\s+in\s+(?:variants|atypical)",
     re.IGNORECASE,
 )
 #: Words that give one disease the first place.
@@ -43,7 +42,16 @@ _FIRST_PLACE = words(
     r"(?:most|very|highly)\s+(?:likely|probable|plausible|consistent|suggestive|compatible|indicative)|best\s+(?:fit\w*|match\w*|explain\w*)|"
     r"strongly\s+(?:suggest\w*|favou?r\w*|indicat\w*|support\w*|point\w*)|overwhelmingly|points?\s+(?:\w+\s+){0,2}?to(?:wards?)?|leading\s+(?:diagnosis|candidate)|top\s+differential|pathognomonic"
 )
+#: "the most probable conditions include": a first place shared by several.
+_SHARED_PLACE = re.compile(r"\bmost\s+(?:likely|probable|plausible)\s+(?:conditions|diagnoses|candidates|causes|possibilities)\b", re.IGNORECASE)  # fmt: skip
+#: An earlier conclusion that is none: what is ruled out, what would be, and what only lies in the background.
+_NO_CONCLUSION = re.compile(
+    r"\brul(?:es?|ed|ing)\s+out\b|\bwould\s+(?:suggest|indicate|be)\b|\b(?:reduc\w+|lower\w*)\s+the\s+likelihood|\bnor\b|\bincidental\w*|\bbackground\b|\bsurrounding\b|\breinforc\w+|\brisk\s+factor|\bprecursor|\bin\s+the\s+context\s+of",
+    re.IGNORECASE,
+)
 _LEAST_LEAD = 2
+#: What skin shows beside its disease, and no reasoning is about.
+_BACKGROUND = frozenset({"photodamaged_skin", "post_inflammatory_hyperpigmentation", "post_inflammatory_hypopigmentation", "scar"})  # fmt: skip
 
 
 def conclusion_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
@@ -55,7 +63,8 @@ def conclusion_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Fin
         return
     if text.conclusion.is_open and len(set(text.concluded)) > 1 and text.relation != "several":
         yield finding("several_diagnoses", text.last, f"names {' or '.join(text.conclusion.names)}")
-    if (other := text.conclusion.other) is not None:
+    other = text.conclusion.other
+    if other is not None and _is_second(text, other, taxonomy):
         detail = f"here {', '.join(other.names)}, at last {', '.join(text.conclusion.names)}"
         yield finding("second_conclusion_differs", other.sentence, detail)
     if text.concluded:
@@ -76,43 +85,52 @@ def _against_label(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]
             (sentence, statement.status)
             for sentence, statements in text.told
             for statement in statements
-            if taxonomy.on_one_branch(statement.mention.node_id, label) and names_a_disease(_node(taxonomy, statement))
+            if taxonomy.on_one_branch(statement.mention.node_id, label)
+            and names_a_disease(taxonomy.node(statement.mention.node_id))
         ]
         denials = [sentence for sentence, status in named if status == "denied"]
         if denials and not any(status == "asserted" for _, status in named):
             yield finding("label_only_ruled_out", denials[0], f"{taxonomy.node(label).name} is the label")
 
 
-def _node(taxonomy: Taxonomy, statement: Statement):  # type: ignore[no-untyped-def]
-    return taxonomy.node(statement.mention.node_id)
+def _is_second(text: NarrativeText, other: Claim, taxonomy: Taxonomy) -> bool:
+    """Whether an earlier claim is a conclusion of its own: a known disease, off the branch, and no near relative."""
+    if not other.nodes or not text.concluded or _NO_CONCLUSION.search(other.sentence.text):
+        return False
+    if all(_is_kin(node, text.concluded, taxonomy) for node in other.nodes):
+        return False
+    return all(names_a_disease(taxonomy.node(node)) for node in other.nodes)
 
 
 def _forced(text: NarrativeText, taxonomy: Taxonomy) -> tuple[Sentence, str] | None:
     """The sentence that shows best that the conclusion was not reached by the reasoning, and why."""
-    end = text.last
-    for sentence, _ in text.told:
+    end, found = text.last, dict[str, Sentence]()
+    topic = False  # whether the disease named last is what is concluded
+    for sentence, told in text.told:
         if _ORDERED.search(sentence.text):
             return sentence, "the answer was set before the reasoning"
-    before = [(s, told) for s, told in text.told if s.start < end.start and not s.is_heading]
-    excuses = [s for s, told in before if _EXCUSED.search(s.text) and _speaks_of(text.concluded, told, taxonomy)]
-    denials = [s for s, told in before if _denies(text.concluded, s, told, taxonomy)]
-    rivals = [s for s, told in before if _prefers_another(text.concluded, s, told, taxonomy)]
-    if denials:
-        return denials[0], "denies here what it concludes"
-    if rivals:
-        return rivals[0], "gives another disease the first place here"
-    if excuses:
-        return excuses[0], "explains away that a sign of what it concludes is not there"
-    return None
+        if told:
+            topic = all(_is_target(s.mention.node_id, text.concluded, taxonomy) for s in told)
+        if sentence.start >= end.start or sentence.is_heading or sentence.lead:
+            continue
+        if _denies(text.concluded, sentence, told, taxonomy):
+            found.setdefault("denies here what it concludes", sentence)
+        if _prefers_another(text.concluded, sentence, told, taxonomy):
+            found.setdefault("gives another disease the first place here", sentence)
+        if topic and _EXCUSED.search(sentence.text):
+            found.setdefault("explains away here that a sign of what it concludes is missing", sentence)
+    return next(((sentence, why) for why, sentence in found.items()), None)
 
 
 def _is_target(node: str, concluded: tuple[str, ...], taxonomy: Taxonomy) -> bool:
     return any(taxonomy.on_one_branch(node, end) for end in concluded)
 
 
-def _speaks_of(concluded: tuple[str, ...], told: list[Statement], taxonomy: Taxonomy) -> bool:
-    """Whether a sentence names what is concluded, and nothing else."""
-    return bool(told) and all(_is_target(s.mention.node_id, concluded, taxonomy) for s in told)
+def _is_kin(node: str, concluded: tuple[str, ...], taxonomy: Taxonomy) -> bool:
+    """On one branch with what is concluded, or a child of the same parent."""
+    parent = taxonomy.node(node).parent
+    near = parent is not None and any(taxonomy.node(end).parent == parent for end in concluded)
+    return near or _is_target(node, concluded, taxonomy)
 
 
 #: A denial that speaks of the case itself, and not of another disease that looks alike.
@@ -129,15 +147,17 @@ def _denies(concluded: tuple[str, ...], sentence: Sentence, told: list[Statement
 
 def _prefers_another(concluded: tuple[str, ...], sentence: Sentence, told: list[Statement], taxonomy: Taxonomy) -> bool:
     """Whether a sentence settles on a disease off the branch, and says nothing for what is concluded."""
-    if not _FIRST_PLACE.search(sentence.text) or sentence.lead:
+    shared = _SHARED_PLACE.search(sentence.text) is not None
+    if _NO_CONCLUSION.search(sentence.text) or not (shared or _FIRST_PLACE.search(sentence.text)):
         return False
-    asserted = [s for s in told if s.status == "asserted" and names_a_disease(_node(taxonomy, s))]
-    return bool(asserted) and not any(_is_target(s.mention.node_id, concluded, taxonomy) for s in told)
+    wanted = ("asserted", "weighed") if shared else ("asserted",)
+    first = [s for s in told if s.status in wanted and names_a_disease(taxonomy.node(s.mention.node_id))]
+    return bool(first) and not any(_is_kin(s.mention.node_id, concluded, taxonomy) for s in told)
 
 
 def _entailed(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
     """With what concludes hidden: which disease do the statements before it single out?"""
-    end = text.last
+    end, names = text.last, text.conclusion.names if text.conclusion else ()
     weights: Counter[str] = Counter()
     where: dict[str, Sentence] = {}
     for sentence, told in text.told:
@@ -154,11 +174,14 @@ def _entailed(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
         yield finding("nothing_singled_out", end, "before the conclusion no disease is asserted")
         return
     totals = {
-        node: sum(weight for other, weight in weights.items() if other == node or taxonomy.is_ancestor(node, other) or taxonomy.is_ancestor(other, node))
-        for node in where
-    }  # fmt: skip
+        node: sum(weight for other, weight in weights.items() if taxonomy.on_one_branch(node, other)) for node in where
+    }
     mine = max((n for node, n in totals.items() if _is_target(node, text.concluded, taxonomy)), default=0)
     leader = min(totals, key=lambda node: (-totals[node], node))
-    if not _is_target(leader, text.concluded, taxonomy) and totals[leader] >= max(mine, 0) + _LEAST_LEAD:
-        detail = f"the reasoning speaks for {taxonomy.node(leader).name}, the conclusion is {', '.join(text.conclusion.names)}"  # type: ignore[union-attr]
+    if (
+        leader not in _BACKGROUND
+        and not _is_kin(leader, text.concluded, taxonomy)
+        and totals[leader] >= max(mine, 0) + _LEAST_LEAD
+    ):
+        detail = f"the reasoning speaks for {taxonomy.node(leader).name}, it concludes {', '.join(names)}"
         yield finding("not_entailed", where[leader], detail)

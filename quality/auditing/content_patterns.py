@@ -19,17 +19,19 @@ _THING = (
 _IS = r"(?:is|are|was|were|feels?|felt|seems?|appears?(?:\s+to\s+be)?|has\s+been|have\s+been)"
 #: "the lesion is tender", "this firm nodule"
 _OF_CASE = rf"(?:{_WHOSE}\s+)?(?:\w+\s+){{0,2}}?{_THING}\s+{_IS}\s+(?:(?!no\b|not\b|may\b)\w+[\s,]+){{0,4}}?"
-#: "absence of", "there is no", "no signs of"
-_NO = r"(?:absence\s+of|absent|lack\s+of|lacks?|lacking|without|there\s+(?:is|are|was|were)\s+no|no|nor)\s+(?:(?:any|obvious|significant|notable|clear|reported|overt|other|associated|signs?\s+of|evidence\s+of|history\s+of|symptoms?\s+of|surrounding|accompanying|acute|systemic)\s+)*(?:[\w\-]+(?:,?\s+(?:or|and)\s+|,\s+|/)){0,3}?"
-_CLAIMED = r"(?:is|are|was|were|feels?|with|and|,|which|that)"
+#: "absence of", "there is no", and what may lie between that and what is said not to be there.
+_NO = r"(?:absence\s+of|absent|lack\s+of|lacks?|lacking|without|there\s+(?:is|are|was|were)\s+no|no|nor)\s+"
+_BETWEEN = (
+    r"(?:(?!\b(?:which|that|is|are|was|were|but|while|because|makes?|suggest\w*|point\w*|rather|may|can|rul\w+|mention\w*|"
+    r"with|where|thus|therefore|if|specific|characteristic)\b)[^.;:]){0,70}?"
+)
 
 _NOUNS: Mapping[str, str] = {
     "palpation": r"induration|fluctuance|palpable\s+\w+|firmness|dimpl(?:e|ing)\s+sign|nikolsky\s+sign|lymphadenopathy|enlarged\s+lymph\s+nodes|blanching",
     "temperature": r"warmth|fever|heat|chills",
     "pain": r"pain|tenderness|burning|soreness|stinging|discomfort",
     "itch": r"itch(?:ing|iness)?|pruritus",
-    "bleeding": r"bleeding",
-    "growth_or_change": r"(?:rapid\s+|recent\s+|significant\s+|sudden\s+)?(?:growth|change|changes\s+in\s+(?:size|shape|colou?r)|progression|enlargement|evolution)",
+    "growth_or_change": r"(?:rapid\s+|recent\s+|significant\s+|sudden\s+)?(?:growth|changes?(?=\s*(?:$|[.,;)]|or\b|in\b|over\b))|progression|enlargement|evolution)",
     "family_or_past_illness": r"(?:family\s+|personal\s+|prior\s+|past\s+|known\s+)(?:medical\s+)?history|(?:recent\s+)?(?:trauma|exposures?|travel|injury)",
     "systemic_symptoms": r"(?:systemic|constitutional)\s+(?:symptoms?|signs?|illness|involvement|features|findings|manifestations)|malaise|fatigue|weight\s+loss|joint\s+pain|muscle\s+weakness",
     "treatment": r"(?:response\s+to\s+)?(?:previous|prior)\s+(?:treatment|therapy|medication)",
@@ -51,9 +53,9 @@ _OWN: Mapping[str, str] = {
     "itch": r"(?:intense|severe|significant|associated|persistent)\s+(?:itch(?:ing|iness)?|pruritus)|the\s+(?:itch(?:ing|iness)?|pruritus)\s+(?:is|further|supports?|suggests?)|(?:presence|indicative|signs?)\s+of\s+(?:itch(?:ing|iness)?|pruritus)",
     "bleeding": r"history\s+of\s+bleeding|bleeds?\s+(?:easily|readily)|bleeding\s+(?:tendency|easily)",
     "growth_or_change": r"(?:rapid|recent|sudden|progressive|gradual|slow)(?:ly)?\s+(?:and\s+\w+\s+)?(?:growth|growing|enlarg\w+|evolution|evolving|change)\b|(?:has|have|had)\s+(?:\w+\s+)?(?:grown|enlarged|evolved|spread|changed)\b|easy\s+(?:bruising|tearing)",
-    "duration_or_onset": r"persist(?:ent|ed)\s+(?:\w+\s+)?(?:erythema|redness|lesions?|rash|for)\b|long-?standing\s+(?:\w+\s+)?(?:lesions?|rash|plaques?|disease|inflammation|edema|condition)|(?:acute|sudden|recent|rapid|gradual|abrupt|early)\s+onset|recurr(?:ence|ent|ing)\s+(?:nature|lesions?|episodes?|nodules?|abscess(?:es)?|outbreaks?|pattern)|"
+    "duration_or_onset": r"persist(?:ent|ed)\s+(?:\w+\s+)?(?:erythema|redness|lesions?|rash|for)\b|long-?standing\s+(?:\w+\s+)?(?:lesions?|rash|plaques?|disease|inflammation|edema|condition)|(?:acute|sudden|recent|rapid|gradual|abrupt|early)\s+(?:or\s+\w+\s+)?onset|recurr(?:ence|ent|ing)\s+(?:nature|lesions?|episodes?|nodules?|abscess(?:es)?|outbreaks?|pattern)|"
     r"(?:for|over|during)\s+(?:the\s+(?:past|last)\s+)?(?:\d+|a\s+few|several|many|two|three|some)\s+(?:days?|weeks?|months?|years?)|\w+\s+(?:days?|weeks?|months?|years?)\s+ago|from\s+a\s+young\s+age|since\s+(?:birth|childhood)|present\s+(?:at|since)\s+birth",
-    "family_or_past_illness": r"(?:has|had|have|with)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:patient|individual|person)\s+(?:has|had|is)\s+(?:an?\s+)?(?:diabet\w+|immunosuppress\w+|immunocompromised|smoker|atopic)",
+    "family_or_past_illness": r"(?:indicat\w+|suggest\w*|impl(?:y|ies)|reveal\w*|confirm\w*)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:has|had|have|with)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:patient|individual|person)\s+(?:has|had|is)\s+(?:an?\s+)?(?:diabet\w+|immunosuppress\w+|immunocompromised|smoker|atopic)",
     "treatment": r"(?:has|had|have)\s+(?:been|not\s+been)\s+treated|(?:did\s+not|failed\s+to|has\s+not)\s+respond(?:ed)?\s+to",
     "what_a_patient_said": r"(?:patient|individual|person|he|she)\s+(?:also\s+)?(?:reports?|reported|states?|stated|notice[ds]?|denie[ds]|recalls?|describes?|says|complain\w*)",
     "laboratory_or_histology": r"(?:biops(?:y|ies)|histolog\w+|histopatholog\w+|KOH|cultures?|serolog\w*|blood\s+tests?|microscop\w+)\s+(?:\w+\s+)?(?:show(?:s|ed)|confirm(?:s|ed)|reveal(?:s|ed)|demonstrat(?:es|ed)|was|were|is\s+(?:positive|negative))|"
@@ -64,8 +66,6 @@ _OWN: Mapping[str, str] = {
 
 def _claim(claim: str) -> re.Pattern[str]:
     parts = [_OWN[claim]]
-    if claim in _NOUNS:
-        parts.append(rf"{_NO}(?:{_NOUNS[claim]})")
     if claim in _ADJECTIVES:
         parts.append(rf"{_OF_CASE}(?:{_ADJECTIVES[claim]})")
     return words("|".join(parts))
@@ -73,11 +73,26 @@ def _claim(claim: str) -> re.Pattern[str]:
 
 #: claim -> the words that make it of this case.
 CLAIMS: Mapping[str, re.Pattern[str]] = {claim: _claim(claim) for claim in _OWN}
+#: claim -> the words that say that there is none, which a photograph shows as little.
+DENIED_CLAIMS: Mapping[str, re.Pattern[str]] = {
+    claim: words(rf"{_NO}{_BETWEEN}\b(?:{nouns})") for claim, nouns in _NOUNS.items()
+}
+#: What takes such a denial back.
+NOT_DENIED = re.compile(
+    r"\b(?:mention\w*|stated|specified|reported|describe[ds]?|provided|given|noted|documented|information|details?|if|whether|unless|would|should|could|may|might|typically|usually|often|generally|commonly|can|cannot|recommend\w*|consult\w*)\b|\?",
+    re.IGNORECASE,
+)
+#: Stems without which no claim is made, in lower case; most sentences end here, which makes the rest affordable.
+CLAIM_STEMS = re.compile(
+    r"palp|firm|indurat|rubber|fluctu|mobile|touch|blanch|dimpl|nikolsky|lymph|hard|tender|mass|warm|hot|heat|fever|febrile|chills|pain|sore|burn|sting|discomfort|asympt|itch|prurit|bleed|friab|"
+    r"grow|enlarg|evol|chang|spread|expan|progress|rapid|bruis|tear|persist|standing|onset|recur|day|week|month|year|young age|since|birth|history|trauma|exposure|travel|injury|diabet|immuno|smok|atopic|treat|therapy|"
+    r"medicat|respon|report|stat|notice|den|recall|describe|says|complain|biops|histo|koh|culture|serolog|blood|microscop|acanthol|spongi|keratosis|dysplas|keratinocyte|systemic|constitutional|malaise|fatigue|weight|joint|weakness|positive"
+)
 #: What is only missed in a description, asked for, planned or supposed claims nothing.
 NOT_CLAIMED = re.compile(
-    r"\b(?:mention(?:s|ed|ing)?|stated|specified|reported|describe[ds]?|described|provided|given|noted|documented|information|details?|unknown|unclear|if|whether|unless|when|"
-    r"should|would|could|might|may|can|cannot|will|recommend\w*|consult\w*|monitor\w*|watch|seek|confirm(?:ation|atory)?|rule\s+out|further|need(?:ed|s)?\s+to|to\s+(?:assess|check|determine|evaluate|differentiate)|"
-    r"typical(?:ly)?|usual(?:ly)?|generally|often|commonly|classic(?:ally)?|characteristically|frequently|sometimes|tends?|rarely|possib\w+|potential\w*|likely\s+(?:due|caused)|such\s+as|e\.g|include[sd]?|including|associated\s+with|known\s+for|characterized\s+by|treatments?|advice|avoid)\b|\?",
+    r"\b(?:mention(?:s|ed|ing)?|stated|specified|reported|describe[ds]?|provided|(?:is|are|was|were|not)\s+given|noted|documented|information|details?|unknown|unclear|if|whether|unless|when|"
+    r"should|would|could|might|may|can|cannot|will|recommend\w*|consult\w*|monitor\w*|watch|seek|confirmat\w+|to\s+confirm|rule\s+out|further|need(?:ed|s)?\s+to|to\s+(?:assess|check|determine|evaluate|differentiate)|"
+    r"typical(?:ly)?|usual(?:ly)?|generally|often|commonly|classic(?:ally)?|characteristically|frequently|sometimes|tends?|rarely|possib\w+|potential\w*|likely\s+(?:due|caused)|such\s+as|e\.g|include[sd]?|including|associated\s+with|known\s+for|characterized\s+by|leading\s+to|leads\s+to|causes|causing|treatments?|advice|avoid)\b|\?",
     re.IGNORECASE,
 )
 CAPTION = re.compile(
@@ -100,7 +115,7 @@ NOT_A_REFUSAL = re.compile(
 NOT_SKIN = re.compile(
     r"\b(?:image|photo\w*|picture|description|input|file)\s+(?:\w+\s+){0,3}?(?:does\s+not|doesn't|do\s+not|fails?\s+to)\s+(?:\w+\s+)?(?:show|depict|contain|include|display|feature|provide)\s+(?:\w+\s+){0,3}?(?:skin|lesions?|visual|dermat\w+|image)|"
     r"\b(?:image|photo\w*|picture)\s+(?:description\s+)?(?:shows?|showing|depicts?|contains?|displays?|features?|consists?\s+of)\s+(?:only\s+)?(?:an?\s+|the\s+)?(?:\w+\s+)?(?:text|message|chart|graph|diagram|document|screenshot|logo|cartoon|drawing|illustration|animal|dog|cat|landscape|building|food|vehicle|x-?ray|radiograph|table\s+of|refusal)\b|"
-    r"\bno\s+(?:visual|image|visible)\s+(?:information|data|content|skin|description)\b|\b(?:not|isn't)\s+(?:an?\s+)?(?:\w+\s+){0,2}?(?:image|photo\w*|picture)\s+of\s+(?:\w+\s+)?skin\b|\bno\s+skin\s+(?:is\s+)?(?:visible|shown|present)|\bwithout\s+(?:an?\s+)?(?:image|imagery|photograph|visual\s+information)\b|\b(?:image|photograph)\s+(?:is|was)\s+(?:missing|blank|not\s+(?:provided|available|attached))",
+    r"\bno\s+(?:visual|image|visible)\s+(?:information|data|content|skin(?!\s+\w+)|description)\b|\b(?:not|isn't)\s+(?:an?\s+)?(?:\w+\s+){0,2}?(?:image|photo\w*|picture)\s+of\s+(?:\w+\s+)?skin\b|\bno\s+skin\s+(?:is\s+)?(?:visible|shown|present)\b(?!\s+(?:abnormal|lesion|change|disease|sign))|\bwithout\s+(?:an?\s+)?(?:image|imagery|photograph|visual\s+information)\b|\b(?:image|photograph)\s+(?:is|was)\s+(?:missing|blank|not\s+(?:provided|available|attached))",
     re.IGNORECASE,
 )
 #: Stems of what can be seen on skin.
@@ -121,7 +136,7 @@ NOT_A_LEAK = re.compile(
     re.IGNORECASE,
 )
 ADVICE = re.compile(
-    r"^(?:(?:please|instead|meanwhile|also|always|for\s+now|in\s+the\s+meantime)[,\s]+)?(?:please\s+)?(?:consult|see|avoid|keep|apply|use|seek|do\s+not|don't|wash|schedule|book|stop|try|protect|wear|get|visit|refrain|clean|moisturi[sz]e|contact|follow\s+up|watch|make\s+sure|make\s+an\s+appointment)\b(?!\s*:)",
+    r"(?:^(?:for\s+(?:\w+\s+){1,3}?(?:,\s*)?)?|[;—]\s+)(?:(?:please|instead|meanwhile|also|always|for\s+now|in\s+the\s+meantime)[,\s]+)?(?:please\s+)?(?:consult|see|avoid|keep|apply|use|seek|do\s+not|don't|wash|schedule|book|stop|try|protect|wear|get|visit|refrain|clean|moisturi[sz]e|contact\s+(?:an?|your|the)|follow\s+up|watch|make\s+sure|make\s+an\s+appointment)\b(?!\s*:)",
     re.IGNORECASE,
 )
 QUESTION = re.compile(r"[\"“'][^\"”']{3,120}\?[\"”']|\b(?:your|the\s+user's)\s+(?:instructions?|question|prompt|request)\b", re.IGNORECASE)  # fmt: skip
@@ -132,7 +147,7 @@ BOILERPLATE = re.compile(
     re.IGNORECASE,
 )
 HEDGED = re.compile(
-    r"\b(?:appears?|seems?|likely|suggest\w*|consistent|compatible|most\s+\w+|may|might|could|possib\w+|probab\w+|point\w*|indicat\w*|favou?r\w*|align\w*|lean\w*|suspect\w*|suspicio\w+|fits?|best|in\s+keeping|presum\w+|support\w*|reminiscent|resembl\w*|concerning)\b",
+    r"\b(?:appears?|seems?|likely|suggest\w*|consistent|compatible|most\s+\w+|may|might|could|possib\w+|probab\w+|point\w*|indicat\w*|favou?r\w*|align\w*|lean\w*|suspect\w*|suspicio\w+|fits?|best|in\s+keeping|presum\w+|support\w*|reminiscent|resembl\w*|concerning|looks?\s+like|reasonable|characteristic\s+of)\b",
     re.IGNORECASE,
 )
 UNCERTAIN = re.compile(

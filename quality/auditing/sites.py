@@ -40,7 +40,7 @@ _NOT_A_SITE = re.compile(
     r"hands? (?:gently |of |holding|touching|pulling|stretching|pressing|gloved)|gloved (?:hands?|fingers?)|examiner\S*\s+(?:hands?|fingers?)|(?:held|stretched|pulled|spread) (?:by|with|open by) (?:\w+ )*(?:hands?|fingers?)|finger-?like|oral (?:antibiotics?|medic\w*|therapy|steroids?|\w+ine)|jock)\b",
     re.IGNORECASE,
 )
-_NOWHERE = re.compile(r"\b(?:no|not|without|absence|absent|lack\w*|rather than|unlike|other than|sparing|spared?|spares|unaffected|or other|else(?:where)?)\b", re.IGNORECASE)  # fmt: skip
+_NOWHERE = re.compile(r"\b(?:no|not|without|absence|absent|lack\w*|rather than|unlike|other than|sparing|spared?|spares|unaffected|rul(?:es?|ed|ing)\s+out|predilection|conditions?\s+(?:primarily|commonly|typically|like|in)|or other|else(?:where)?)\b", re.IGNORECASE)  # fmt: skip
 #: What may be seen in one picture with a region, or be how a writer calls it.
 _ALONGSIDE: Mapping[str, frozenset[str]] = {
     "scalp": frozenset({"upper_face", "face", "ear", "neck"}),
@@ -63,6 +63,7 @@ _ALONGSIDE: Mapping[str, frozenset[str]] = {
     "sole": frozenset({"foot"}),
     "nail": frozenset({"hand", "foot"}),
 }
+_OF_FACE = frozenset({"upper_face", "eye", "mid_face", "mouth", "chin", "face"})
 _HAIR = frozenset({"scalp", "upper_face", "chin", "face"})
 _FOLDS = frozenset({"groin", "axilla", "trunk", "neck"})
 #: node -> regions where it sits by its very name; what lies below a node inherits them.
@@ -88,7 +89,7 @@ OF_NODES: Mapping[str, frozenset[str]] = {
     "stasis_dermatitis": frozenset({"leg"}), "venous_ulcer": frozenset({"leg"}), "lipodermatosclerosis": frozenset({"leg"}),
     "digital_mucous_cyst": frozenset({"hand", "nail", "foot"}), "herpes_simplex_type_2": frozenset({"groin"}),
 }  # fmt: skip
-#: Sides of a part, which tell the regions apart as little as the part does.
+#: A part named once in passing is no picture of it.
 _LEAST_MENTIONS = 2
 
 
@@ -112,7 +113,7 @@ def site_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
         return
     within = allowed | {near for region in allowed for near in _ALONGSIDE[region]}
     if allowed & {"eye", "mouth", "chin", "upper_face", "mid_face", "ear"} and "face" not in allowed:
-        within -= {"mid_face", "upper_face", "eye"} - allowed
+        within -= {"upper_face", "eye"} - allowed
     seen: Counter[str] = Counter()
     where: dict[str, tuple[Sentence, str]] = {}
     for sentence, told in text.of_this_case():
@@ -125,6 +126,8 @@ def site_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
             if not any(start <= match.start() < end for start, end in named_by_disease):
                 seen[region] += 1
                 where.setdefault(region, (sentence, match.group()))
+    if len(seen.keys() & _OF_FACE) > 1:
+        seen.pop("face", None)  # the finer word says where on it
     if not seen or seen.keys() & within:
         return
     region, count = min(seen.items(), key=lambda item: (-item[1], item[0]))
