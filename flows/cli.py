@@ -213,6 +213,48 @@ def labels(
 
 
 @app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Table of narratives, or a folder that holds a set.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables, summary and report.")],
+    text_column: Annotated[str | None, typer.Option("--text-column", help="Column of the texts.")] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column", help="Column of the labels.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="Column of the ids.")] = None,
+    image_column: Annotated[str | None, typer.Option("--image-column", help="Column of the pictures' names.")] = None,
+    evaluation_sets: Annotated[
+        list[Path] | None, typer.Option("--evaluation-set", help="Manifest of an evaluation set; may be repeated.")
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", help="RULE, RULE=20 or RULE=5%: fail when it touches more texts; may be repeated."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores.")] = None,
+) -> None:
+    """Tell the health of any set of diagnostic texts; the HTML report's path is the last line printed.
+
+    Exit status 1 when a --fail-on limit is exceeded. Example: dermcot audit train.jsonl --out audit --fail-on error=5%
+    """
+    import os
+
+    from corpus.sources.narratives import Columns
+    from flows.audit import audit_set
+    from flows.audit_limits import read_limit
+    from flows.audit_table import counts_of
+    from flows.report import Screen
+
+    limits = [read_limit(told) for told in fail_on or []]
+    columns = Columns(text_column, label_column, id_column, image_column)
+    with Screen() as screen:
+        outcome = audit_set(
+            source, out, columns, evaluation_sets or [], limits, workers or os.cpu_count() or 1,
+            lambda done, total: screen.progress("auditing", done, total),
+        )  # fmt: skip
+        screen.show(counts_of(outcome.summary))
+    print(outcome.report)
+    if outcome.exceeded:
+        raise GateError("more findings than allowed: " + "; ".join(outcome.exceeded))
+
+
+@app.command()
 def report(
     release: Annotated[str, typer.Argument(help="Directory or fsspec URL of a release.")],
     out: Annotated[

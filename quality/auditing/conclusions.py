@@ -32,26 +32,29 @@ _ORDERED = re.compile(
 )
 #: Words that explain away that what should be seen is not.
 _EXCUSED = re.compile(
-    r"\b(?:though|although|but|however|while|despite)\b[^.;]{0,60}\b(?:(?:is|are|was|were|does)(?:n't|\s+not)|not)\s+(?:\w+\s+)?(?:mentioned|described|visible|evident|apparent|seen|specified|noted)\b|"
+    r"\b(?:though|although|but|however|while|despite)\b[^.;]{0,60}\b(?:(?:is|are|was|were|does)(?:n't|\s+not)|not)\s+(?:\w+\s+)?(?:mentioned|described|visible|evident|apparent|seen|noted)\b|"
     r"\b(?:might|may|could)\s+(?:simply\s+|also\s+|still\s+)?(?:not\s+be\s+(?:visible|apparent|evident|mentioned|seen|captured|present|obvious|discernible)|be\s+(?:obscured|hidden|masked|absent|missed))\b|"
     r"\b(?:isn't|aren't|is\s+not|are\s+not|not)\s+(?:\w+\s+)?(?:classic|typical)\b[^.]{0,60}\b(?:but\s+(?:might|may|can|could)|it\s+can|they\s+can|can\s+(?:still\s+)?occur)\b|\bcan\s+occur\s+in\s+(?:variants|atypical)",
     re.IGNORECASE,
 )
 #: Words that give one disease the first place.
-_FIRST_PLACE = words(
-    r"(?:most|very|highly)\s+(?:likely|probable|plausible|consistent|suggestive|compatible|indicative)|best\s+(?:fit\w*|match\w*|explain\w*)|"
-    r"strongly\s+(?:suggest\w*|favou?r\w*|indicat\w*|support\w*|point\w*)|overwhelmingly|points?\s+(?:\w+\s+){0,2}?to(?:wards?)?|leading\s+(?:diagnosis|candidate)|top\s+differential|pathognomonic"
+_FIRST_PLACE = re.compile(
+    r"(?<!not )(?<!n't )\b(?:(?:most|highly)\s+(?:likely|probable|plausible|consistent|suggestive|compatible|indicative)|"
+    r"best\s+(?:fit\w*|match\w*|explain\w*)|strongly\s+(?:suggest\w*|favou?r\w*|indicat\w*|support\w*|point\w*)|"
+    r"overwhelmingly|leading\s+(?:diagnosis|candidate)|top\s+differential)\b",
+    re.IGNORECASE,
 )
 #: "the most probable conditions include": a first place shared by several.
 _SHARED_PLACE = re.compile(r"\bmost\s+(?:likely|probable|plausible)\s+(?:conditions|diagnoses|candidates|causes|possibilities)\b", re.IGNORECASE)  # fmt: skip
 #: An earlier conclusion that is none: what is ruled out, what would be, and what only lies in the background.
 _NO_CONCLUSION = re.compile(
-    r"\brul(?:es?|ed|ing)\s+out\b|\bwould\s+(?:suggest|indicate|be)\b|\b(?:reduc\w+|lower\w*)\s+the\s+likelihood|\bnor\b|\bincidental\w*|\bbackground\b|\bsurrounding\b|\breinforc\w+|\brisk\s+factor|\bprecursor|\bin\s+the\s+context\s+of",
+    r"\brul(?:es?|ed|ing)\s+out\b|\bwould\s+(?:suggest|indicate|be)\b|\b(?:reduc\w+|lower\w*)\s+the\s+likelihood|\bnor\b|\bincidental\w*|\bbackground\b|\bsurrounding\b|\breinforc\w+|\bnot\s+(?:\w+\s+)?(?:align|fit|match|support|consistent)\w*|\brisk\s+factor|\bprecursor|\bin\s+the\s+context\s+of",
     re.IGNORECASE,
 )
 _LEAST_LEAD = 2
 #: What skin shows beside its disease, and no reasoning is about.
-_BACKGROUND = frozenset({"photodamaged_skin", "post_inflammatory_hyperpigmentation", "post_inflammatory_hypopigmentation", "scar"})  # fmt: skip
+_TRACES = frozenset({"post_inflammatory_hyperpigmentation", "post_inflammatory_hypopigmentation", "scar"})
+_BACKGROUND = _TRACES | {"photodamaged_skin"}
 
 
 def conclusion_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
@@ -97,6 +100,9 @@ def _is_second(text: NarrativeText, other: Claim, taxonomy: Taxonomy) -> bool:
     """Whether an earlier claim is a conclusion of its own: a known disease, off the branch, and no near relative."""
     if not other.nodes or not text.concluded or _NO_CONCLUSION.search(other.sentence.text):
         return False
+    beside = [s.mention.node_id for sentence, told in text.told if sentence == other.sentence for s in told]
+    if any(_is_target(node, text.concluded, taxonomy) for node in beside):
+        return False
     if all(_is_kin(node, text.concluded, taxonomy) for node in other.nodes):
         return False
     return all(names_a_disease(taxonomy.node(node)) for node in other.nodes)
@@ -139,8 +145,15 @@ _DENIES = words(
 )
 
 
+#: "acute paronychia", "pure eczema": one form of it is denied, and "as closely as" compares.
+_A_FORM = re.compile(r"(?:\b(?:acute|chronic|classic|pure|purely|simple|secondary|primary|typical|severe|as\s+\w+\s+as|than|just|only)\s+(?:an?\s+)?)$", re.IGNORECASE)  # fmt: skip
+
+
 def _denies(concluded: tuple[str, ...], sentence: Sentence, told: list[Statement], taxonomy: Taxonomy) -> bool:
-    denied = [s for s in told if s.status == "denied" and s.mention.node_id in concluded]
+    denied = [
+        s for s in told
+        if s.status == "denied" and s.mention.node_id in concluded and not _A_FORM.search(sentence.text, 0, s.mention.start)
+    ]  # fmt: skip
     others = [s for s in told if not _is_target(s.mention.node_id, concluded, taxonomy)]
     return bool(denied) and not others and _DENIES.search(sentence.text) is not None
 
@@ -151,7 +164,10 @@ def _prefers_another(concluded: tuple[str, ...], sentence: Sentence, told: list[
     if _NO_CONCLUSION.search(sentence.text) or not (shared or _FIRST_PLACE.search(sentence.text)):
         return False
     wanted = ("asserted", "weighed") if shared else ("asserted",)
-    first = [s for s in told if s.status in wanted and names_a_disease(taxonomy.node(s.mention.node_id))]
+    first = [
+        s for s in told
+        if s.status in wanted and s.mention.node_id not in _TRACES and names_a_disease(taxonomy.node(s.mention.node_id))
+    ]  # fmt: skip
     return bool(first) and not any(_is_kin(s.mention.node_id, concluded, taxonomy) for s in told)
 
 

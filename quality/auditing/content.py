@@ -147,7 +147,7 @@ def _claimed(claim: str, sentence: str, statements: list[Statement]) -> str | No
         if any(s.mention.start < match.end() and begin < s.mention.end for s in statements):
             continue  # what a disease is called
         ahead = [s for s in statements if s.mention.end <= match.start()]
-        of_disease = not is_denial or match.group().casefold().startswith("lack")
+        of_disease = not is_denial or match.group().casefold().startswith(("lack", "without"))
         if of_disease and any(s.status in ("none", "denied", "weighed") for s in ahead):
             continue  # what a disease is like
         return match.group()

@@ -55,7 +55,7 @@ _OWN: Mapping[str, str] = {
     "growth_or_change": r"(?:rapid|recent|sudden|progressive|gradual|slow)(?:ly)?\s+(?:and\s+\w+\s+)?(?:growth|growing|enlarg\w+|evolution|evolving|change)\b|(?:has|have|had)\s+(?:\w+\s+)?(?:grown|enlarged|evolved|spread|changed)\b|easy\s+(?:bruising|tearing)",
     "duration_or_onset": r"persist(?:ent|ed)\s+(?:\w+\s+)?(?:erythema|redness|lesions?|rash|for)\b|long-?standing\s+(?:\w+\s+)?(?:lesions?|rash|plaques?|disease|inflammation|edema|condition)|(?:acute|sudden|recent|rapid|gradual|abrupt|early)\s+(?:or\s+\w+\s+)?onset|recurr(?:ence|ent|ing)\s+(?:nature|lesions?|episodes?|nodules?|abscess(?:es)?|outbreaks?|pattern)|"
     r"(?:for|over|during)\s+(?:the\s+(?:past|last)\s+)?(?:\d+|a\s+few|several|many|two|three|some)\s+(?:days?|weeks?|months?|years?)|\w+\s+(?:days?|weeks?|months?|years?)\s+ago|from\s+a\s+young\s+age|since\s+(?:birth|childhood)|present\s+(?:at|since)\s+birth",
-    "family_or_past_illness": r"(?:indicat\w+|suggest\w*|impl(?:y|ies)|reveal\w*|confirm\w*)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:has|had|have|with)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:patient|individual|person)\s+(?:has|had|is)\s+(?:an?\s+)?(?:diabet\w+|immunosuppress\w+|immunocompromised|smoker|atopic)",
+    "family_or_past_illness": r"(?:indicat\w+|suggest\w*|impl(?:y|ies)|reveal\w*|confirm\w*)\s+(?:an?\s+|the\s+)?(?:\w+\s+)?history\s+of|(?:patient|individual|person|he|she)\s+(?:has|had|with)\s+(?:an?\s+)?(?:\w+\s+)?history\s+of|(?:patient|individual|person)\s+(?:has|had|is)\s+(?:an?\s+)?(?:diabet\w+|immunosuppress\w+|immunocompromised|smoker|atopic)",
     "treatment": r"(?:has|had|have)\s+(?:been|not\s+been)\s+treated|(?:did\s+not|failed\s+to|has\s+not)\s+respond(?:ed)?\s+to",
     "what_a_patient_said": r"(?:patient|individual|person|he|she)\s+(?:also\s+)?(?:reports?|reported|states?|stated|notice[ds]?|denie[ds]|recalls?|describes?|says|complain\w*)",
     "laboratory_or_histology": r"(?:biops(?:y|ies)|histolog\w+|histopatholog\w+|KOH|cultures?|serolog\w*|blood\s+tests?|microscop\w+)\s+(?:\w+\s+)?(?:show(?:s|ed)|confirm(?:s|ed)|reveal(?:s|ed)|demonstrat(?:es|ed)|was|were|is\s+(?:positive|negative))|"
@@ -126,7 +126,7 @@ MORPHOLOGY = re.compile(
     re.IGNORECASE,
 )
 LEAK = words(
-    r"ground[- ]truth|gold[- ]standard\s+(?:label|diagnosis)|(?:file|image)\s?name|(?:given|provided|reference|true|correct|actual|assigned|known|target)\s+(?:final\s+)?(?:label|diagnosis|answer)|"
+    r"(?:answer|diagnosis|conclusion)\s+as\s+(?:instructed|requested|required)|ground[- ]truth|gold[- ]standard\s+(?:label|diagnosis)|(?:file|image)\s?name|(?:given|provided|reference|true|correct|actual|assigned|known|target)\s+(?:final\s+)?(?:label|diagnosis|answer)|"
     r"(?:the|this|its|dataset|image)\s+label(?:s|led|ed)?\s+(?:is|as|says|states|indicates)|(?:per|following|as\s+per)\s+(?:your|the)\s+(?:instructions?|prompt)|data\s?set|metadata|annotat(?:ed\s+as|or\s+label)|"
     r"HAM\s?10000|PAD-UFES(?:-20)?|Fitzpatrick\s?17k|ISIC|DermNet"
 )
