@@ -32,7 +32,8 @@ TEXTS = pl.Schema(
         "label_family": pl.String(), "concluded": pl.List(pl.String()), "concluded_words": pl.List(pl.String()),
         "concluded_family": pl.String(), "relation": pl.String(), "second_conclusion": pl.List(pl.String()),
         "certainty": pl.String(), "layout": pl.String(), "think_blocks": pl.Int64(), "balanced": pl.Boolean(),
-        "markdown": pl.Boolean(), "headings": pl.Int64(), "items": pl.Int64(), "sentences": pl.Int64(), "words": pl.Int64(),
+        "markdown": pl.Boolean(), "headings": pl.Int64(), "items": pl.Int64(), "sentences": pl.Int64(),
+        "words": pl.Int64(),
         "image_name": pl.String(), "text_digest": pl.String(), "first_sentence": pl.String(), "first_start": pl.Int64(),
         "first_end": pl.Int64(),
     }
@@ -96,8 +97,9 @@ def audit(rows: pl.DataFrame, taxonomy: Taxonomy) -> Audited:
         except ValueError as error:
             one = _unreadable(text, error)
             found.append({"id": name, **asdict(one)})
-            texts.append(fact | {"layout": "unreadable", "relation": "absent" if match.node_id else "no_label",
-                                 "first_sentence": one.sentence, "first_start": one.start, "first_end": one.end})  # fmt: skip
+            place = {"first_sentence": one.sentence, "first_start": one.start, "first_end": one.end}
+            relation = "absent" if match.node_id else "no_label"
+            texts.append(fact | place | {"layout": "unreadable", "relation": relation})
             continue
         found += [{"id": name, **asdict(one)} for one in _findings(read, taxonomy)]
         texts.append(fact | _facts(read, taxonomy))

@@ -103,18 +103,18 @@ def _grid(against: pl.DataFrame) -> dict[str, Any] | None:
     pairs = Counter(against.select("label_family", "concluded_family").iter_rows())
     if not pairs:
         return None
-    rows, columns = (
-        Counter({name: sum(n for pair, n in pairs.items() if pair[side] == name) for name in {p[side] for p in pairs}})
-        for side in (0, 1)
-    )
-    order = [sorted(side, key=lambda name, side=side: (-side[name], str(name)))[:_MOST_FAMILIES] for side in (rows, columns)]  # type: ignore[misc]  # fmt: skip
+    rows, columns = Counter[str](), Counter[str]()
+    for (label, end), n in pairs.items():
+        rows[label] += n
+        columns[end] += n
+    tops = sorted(columns, key=lambda name: (-columns[name], name))[:_MOST_FAMILIES]
     largest = max(pairs.values())
     cells = [
-        (name, rows[name], [(pairs[(name, column)], round(100 * pairs[(name, column)] / largest)) for column in order[1]])
-        for name in order[0]
-    ]  # fmt: skip
+        (name, rows[name], [(pairs[(name, top)], round(100 * pairs[(name, top)] / largest)) for top in tops])
+        for name in sorted(rows, key=lambda name: (-rows[name], name))[:_MOST_FAMILIES]
+    ]
     shown = sum(n for _, _, line in cells for n, _ in line)
-    return {"columns": order[1], "rows": cells, "shown": shown, "total": against.height}
+    return {"columns": tops, "rows": cells, "shown": shown, "total": against.height}
 
 
 def _pairs(against: pl.DataFrame, taxonomy: Taxonomy) -> list[tuple[str, str, int]]:

@@ -12,7 +12,7 @@ from quality.check_patterns import words
 from quality.reading.assertions import Statement
 from quality.reading.conclusion import Claim
 from quality.reading.segments import Sentence
-from schemas.agreement import names_a_disease
+from schemas.agreement import names_a_disease, relation
 from schemas.taxonomy import Taxonomy
 
 _OF_RELATION = {
@@ -24,31 +24,42 @@ _OF_RELATION = {
 }
 #: Words that show that the answer was set before the reasoning.
 _ORDERED = re.compile(
-    r"\b(?:as|per|following|according to|given|to (?:follow|honou?r))\s+(?:\w+\s+){0,2}?(?:instruct(?:ed|ions?)|request(?:ed)?|the prompt)\b|"
-    r"\b(?:required|instructed|asked|told|supposed|need(?:ed)?)\s+to\s+(?:conclude|deduce|arrive\s+at|justify|support)\b|"
-    r"\b(?:since|because|given\s+that)\s+(?:the|this)\s+(?:\w+\s+)?(?:answer|label|diagnosis)\s+(?:is|was|must|has\s+to)\b|"
-    r"\b(?:the|this)\s+(?:expected|intended|desired|target|predetermined|assigned)\s+(?:answer|label|diagnosis|conclusion)\b",
+    r"\b(?:as|per|following|according to|given|to (?:follow|honou?r))\s+(?:\w+\s+){0,2}?(?:instruct(?:ed|ions?)|"
+    r"request(?:ed)?|the prompt)\b|"
+    r"\b(?:required|instructed|asked|told|supposed|need(?:ed)?)\s+to\s+(?:conclude|deduce|arrive\s+at|justify|"
+    r"support)\b|"
+    r"\b(?:since|because|given\s+that)\s+(?:the|this)\s+(?:\w+\s+)?(?:answer|label|diagnosis)\s+(?:is|was|must|"
+    r"has\s+to)\b|"
+    r"\b(?:the|this)\s+(?:expected|intended|desired|target|predetermined|assigned)\s+(?:answer|label|diagnosis|"
+    r"conclusion)\b",
     re.IGNORECASE,
 )
 #: Words that explain away that what should be seen is not.
 _EXCUSED = re.compile(
-    r"\b(?:though|although|but|however|while|despite)\b[^.;]{0,60}\b(?:(?:is|are|was|were|does)(?:n't|\s+not)|not)\s+(?:\w+\s+)?(?:mentioned|described|visible|evident|apparent|seen|noted)\b|"
-    r"\b(?:might|may|could)\s+(?:simply\s+|also\s+|still\s+)?(?:not\s+be\s+(?:visible|apparent|evident|mentioned|seen|captured|present|obvious|discernible)|be\s+(?:obscured|hidden|masked|absent|missed))\b|"
-    r"\b(?:isn't|aren't|is\s+not|are\s+not|not)\s+(?:\w+\s+)?(?:classic|typical)\b[^.]{0,60}\b(?:but\s+(?:might|may|can|could)|it\s+can|they\s+can|can\s+(?:still\s+)?occur)\b|\bcan\s+occur\s+in\s+(?:variants|atypical)",
+    r"\b(?:though|although|but|however|while|despite)\b[^.;]{0,60}\b(?:(?:is|are|was|were|does)(?:n't|\s+not)|"
+    r"not)\s+(?:\w+\s+)?(?:mentioned|described|visible|evident|apparent|seen|noted)\b|"
+    r"\b(?:might|may|could)\s+(?:simply\s+|also\s+|still\s+)?(?:not\s+be\s+(?:visible|apparent|evident|mentioned|"
+    r"seen|captured|present|obvious|discernible)|be\s+(?:obscured|hidden|masked|absent|missed))\b|"
+    r"\b(?:isn't|aren't|is\s+not|are\s+not|not)\s+(?:\w+\s+)?(?:classic|typical)\b[^.]{0,60}\b(?:but\s+(?:might|may|"
+    r"can|could)|it\s+can|they\s+can|can\s+(?:still\s+)?occur)\b|\bcan\s+occur\s+in\s+(?:variants|atypical)",
     re.IGNORECASE,
 )
 #: Words that give one disease the first place.
 _FIRST_PLACE = re.compile(
-    r"(?<!not )(?<!n't )\b(?:(?:most|highly)\s+(?:likely|probable|plausible|consistent|suggestive|compatible|indicative)|"
+    r"(?<!not )(?<!n't )\b(?:(?:most|highly)\s+(?:likely|probable|plausible|consistent|suggestive|compatible|"
+    r"indicative)|"
     r"best\s+(?:fit\w*|match\w*|explain\w*)|strongly\s+(?:suggest\w*|favou?r\w*|indicat\w*|support\w*|point\w*)|"
     r"overwhelmingly|leading\s+(?:diagnosis|candidate)|top\s+differential)\b",
     re.IGNORECASE,
 )
 #: "the most probable conditions include": a first place shared by several.
-_SHARED_PLACE = re.compile(r"\bmost\s+(?:likely|probable|plausible)\s+(?:conditions|diagnoses|candidates|causes|possibilities)\b", re.IGNORECASE)  # fmt: skip
+_SHARED_PLACE = re.compile(r"\bmost\s+(?:likely|probable|plausible)\s+(?:conditions|diagnoses|candidates|causes|"
+    r"possibilities)\b", re.IGNORECASE)  # fmt: skip
 #: An earlier conclusion that is none: what is ruled out, what would be, and what only lies in the background.
 _NO_CONCLUSION = re.compile(
-    r"\brul(?:es?|ed|ing)\s+out\b|\bwould\s+(?:suggest|indicate|be)\b|\b(?:reduc\w+|lower\w*)\s+the\s+likelihood|\bnor\b|\bincidental\w*|\bbackground\b|\bsurrounding\b|\breinforc\w+|\bnot\s+(?:\w+\s+)?(?:align|fit|match|support|consistent)\w*|\brisk\s+factor|\bprecursor|\bin\s+the\s+context\s+of",
+    r"\brul(?:es?|ed|ing)\s+out\b|\bwould\s+(?:suggest|indicate|be)\b|\b(?:reduc\w+|lower\w*)\s+the\s+likelihood|"
+    r"\bnor\b|\bincidental\w*|\bbackground\b|\bsurrounding\b|\breinforc\w+|\bnot\s+(?:\w+\s+)?(?:align|fit|match|"
+    r"support|consistent)\w*|\brisk\s+factor|\bprecursor|\bin\s+the\s+context\s+of",
     re.IGNORECASE,
 )
 _LEAST_LEAD = 2
@@ -133,27 +144,30 @@ def _is_target(node: str, concluded: tuple[str, ...], taxonomy: Taxonomy) -> boo
 
 
 def _is_kin(node: str, concluded: tuple[str, ...], taxonomy: Taxonomy) -> bool:
-    """On one branch with what is concluded, or a child of the same parent."""
-    parent = taxonomy.node(node).parent
-    near = parent is not None and any(taxonomy.node(end).parent == parent for end in concluded)
-    return near or _is_target(node, concluded, taxonomy)
+    """On one branch with what is concluded, or another form of the same disease."""
+    return relation(taxonomy, concluded, node) != "contradiction"
 
 
 #: A denial that speaks of the case itself, and not of another disease that looks alike.
 _DENIES = words(
-    r"do(?:es)?\s+not\s+(?:\w+\s+)?(?:indicate|align|fit|support|suggest|match|point)|not\s+(?:consistent|compatible|in\s+keeping)|unlikely|less\s+likely|ruled\s+out|excluded|inconsistent"
+    r"do(?:es)?\s+not\s+(?:\w+\s+)?(?:indicate|align|fit|support|suggest|match|point)|not\s+(?:consistent|compatible|"
+    r"in\s+keeping)|unlikely|less\s+likely|ruled\s+out|excluded|inconsistent"
 )
 
 
 #: "acute paronychia", "pure eczema": one form of it is denied, and "as closely as" compares.
-_A_FORM = re.compile(r"(?:\b(?:acute|chronic|classic|pure|purely|simple|secondary|primary|typical|severe|as\s+\w+\s+as|than|just|only)\s+(?:an?\s+)?)$", re.IGNORECASE)  # fmt: skip
+_A_FORM = re.compile(r"(?:\b(?:acute|chronic|classic|pure|purely|simple|secondary|primary|typical|severe|"
+    r"as\s+\w+\s+as|than|just|only)\s+(?:an?\s+)?)$", re.IGNORECASE)  # fmt: skip
 
 
 def _denies(concluded: tuple[str, ...], sentence: Sentence, told: list[Statement], taxonomy: Taxonomy) -> bool:
     denied = [
-        s for s in told
-        if s.status == "denied" and s.mention.node_id in concluded and not _A_FORM.search(sentence.text, 0, s.mention.start)
-    ]  # fmt: skip
+        s
+        for s in told
+        if s.status == "denied"
+        and s.mention.node_id in concluded
+        and not _A_FORM.search(sentence.text, 0, s.mention.start)
+    ]
     others = [s for s in told if not _is_target(s.mention.node_id, concluded, taxonomy)]
     return bool(denied) and not others and _DENIES.search(sentence.text) is not None
 
@@ -166,7 +180,9 @@ def _prefers_another(concluded: tuple[str, ...], sentence: Sentence, told: list[
     wanted = ("asserted", "weighed") if shared else ("asserted",)
     first = [
         s for s in told
-        if s.status in wanted and s.mention.node_id not in _TRACES and names_a_disease(taxonomy.node(s.mention.node_id))
+        if s.status in wanted
+        and s.mention.node_id not in _TRACES
+        and names_a_disease(taxonomy.node(s.mention.node_id))
     ]  # fmt: skip
     return bool(first) and not any(_is_kin(s.mention.node_id, concluded, taxonomy) for s in told)
 

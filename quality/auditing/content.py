@@ -1,4 +1,4 @@
-"""Rules on what a text says of the case and to whom: claims beyond a photograph, leaks, address, refusals, certainty."""
+"""Rules on what a text says of the case and to whom: beyond a photograph, leaks, address, refusals, certainty."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def content_findings(text: NarrativeText) -> Iterator[Finding]:
                 yield finding("dose_or_prescription", sentence, repr(match.group()))
             if match := BOILERPLATE.search(sentence.text):
                 yield finding("boilerplate", sentence, repr(match.group()))
-            if (match := SURE.search(sentence.text)) and not NOT_SURE.search(sentence.text):
+            if not sentence.lead and (match := SURE.search(sentence.text)) and not NOT_SURE.search(sentence.text):
                 yield finding("overconfident", sentence, repr(match.group()))
     yield from _beyond_photograph(text)
     if certainty(text) == "very_uncertain":

@@ -15,7 +15,8 @@ from schemas.taxonomy import Taxonomy
 REGIONS: Mapping[str, str] = {
     "scalp": r"scalp|hairline|vertex|occipital|occiput",
     "upper_face": r"forehead|brows?|eyebrows?|glabella|temples?",
-    "eye": r"eyelids?|periorbital|eyelash(?:es)?|canthus|lid margins?|(?:around|near|beneath|under|below) the eyes?|orbital",
+    "eye": r"eyelids?|periorbital|eyelash(?:es)?|canthus|lid margins?|(?:around|near|beneath|under|below) the eyes?|"
+    r"orbital",
     "mid_face": r"cheeks?|nose|nasal|nasolabial(?: folds?)?|malar|nostrils?",
     "mouth": r"lips?|perioral|mouth|oral|tongue|gums?|gingiva\w*|buccal|palate|vermilion",
     "chin": r"chin|jaw(?:line)?|beard(?: area)?|mandib\w+",
@@ -24,7 +25,8 @@ REGIONS: Mapping[str, str] = {
     "neck": r"neck|nape",
     "trunk": r"chest|back|trunk|abdomen|abdominal|torso|flanks?|shoulders?|breasts?|navel|umbilic\w+|sternum|waist",
     "axilla": r"axilla\w*|armpits?|underarms?",
-    "groin": r"groins?|inguinal|pubic|genital\w*|penis|penile|scrot\w+|vulva\w*|labia\w*|perianal|perineum|anus|anal|buttocks?|gluteal|inner thighs?|glans|foreskin|vagina\w*|intergluteal",
+    "groin": r"groins?|inguinal|pubic|genital\w*|penis|penile|scrot\w+|vulva\w*|labia\w*|perianal|perineum|anus|anal|"
+    r"buttocks?|gluteal|inner thighs?|glans|foreskin|vagina\w*|intergluteal",
     "arm": r"arms?|forearms?|elbows?|antecubital|wrists?",
     "hand": r"hands?|fingers?|knuckles?|thumbs?|fingertips?|metacarpal\w*|interdigital",
     "palm": r"palms?|palmar",
@@ -32,15 +34,22 @@ REGIONS: Mapping[str, str] = {
     "foot": r"foot|feet|toes?|heels?|instep|toe ?webs?",
     "sole": r"soles?|plantar",
     "nail": r"nails?|fingernails?|toenails?|cuticles?|periungual|subungual|nail (?:plates?|beds?|folds?)|lunula",
-}  # fmt: skip
-_WORDS = re.compile(r"\b(?:" + "|".join(f"(?P<{region}>{names})" for region, names in REGIONS.items()) + r")\b", re.IGNORECASE)  # fmt: skip
+}
+_NAMED = "|".join(f"(?P<{region}>{names})" for region, names in REGIONS.items())
+_WORDS = re.compile(rf"\b(?:{_NAMED})\b", re.IGNORECASE)
 #: Words for parts that mean something else.
 _NOT_A_SITE = re.compile(
-    r"\b(?:on the (?:one|other) hand|hand, foot|back (?:to|and forth|of)|at hand|second[- ]hand|(?:at the |comes? )back|nail down|face of|in the face|faces?\s+(?:a|the)\b|chest of|go(?:es)? back|dates? back|head to toe|peau|"
-    r"hands? (?:gently |of |holding|touching|pulling|stretching|pressing|gloved)|gloved (?:hands?|fingers?)|examiner\S*\s+(?:hands?|fingers?)|(?:held|stretched|pulled|spread) (?:by|with|open by) (?:\w+ )*(?:hands?|fingers?)|finger-?like|oral (?:antibiotics?|medic\w*|therapy|steroids?|\w+ine)|jock)\b",
+    r"\b(?:on the (?:one|other) hand|hand, foot|back (?:to|and forth|of)|at hand|second[- ]hand|(?:at the |"
+    r"comes? )back|nail down|face of|in the face|faces?\s+(?:a|the)\b|chest of|go(?:es)? back|dates? back|"
+    r"head to toe|peau|"
+    r"hands? (?:gently |of |holding|touching|pulling|stretching|pressing|gloved)|gloved (?:hands?|fingers?)|"
+    r"examiner\S*\s+(?:hands?|fingers?)|(?:held|stretched|pulled|spread) (?:by|with|open by) (?:\w+ )*(?:hands?|"
+    r"fingers?)|finger-?like|oral (?:antibiotics?|medic\w*|therapy|steroids?|\w+ine)|jock)\b",
     re.IGNORECASE,
 )
-_NOWHERE = re.compile(r"\b(?:no|not|without|absence|absent|lack\w*|rather than|unlike|other than|sparing|spared?|spares|unaffected|rul(?:es?|ed|ing)\s+out|predilection|conditions?\s+(?:primarily|commonly|typically|like|in)|or other|else(?:where)?)\b", re.IGNORECASE)  # fmt: skip
+_NOWHERE = re.compile(r"\b(?:no|not|without|absence|absent|lack\w*|rather than|unlike|other than|sparing|spared?|"
+    r"spares|unaffected|rul(?:es?|ed|ing)\s+out|predilection|conditions?\s+(?:primarily|commonly|typically|like|in)|"
+    r"or other|else(?:where)?)\b", re.IGNORECASE)  # fmt: skip
 #: What may be seen in one picture with a region, or be how a writer calls it.
 _ALONGSIDE: Mapping[str, frozenset[str]] = {
     "scalp": frozenset({"upper_face", "face", "ear", "neck"}),
@@ -68,27 +77,64 @@ _HAIR = frozenset({"scalp", "upper_face", "chin", "face"})
 _FOLDS = frozenset({"groin", "axilla", "trunk", "neck"})
 #: node -> regions where it sits by its very name; what lies below a node inherits them.
 OF_NODES: Mapping[str, frozenset[str]] = {
-    "tinea_capitis": frozenset({"scalp"}), "tinea_barbae": frozenset({"chin", "neck"}), "tinea_faciei": frozenset({"face"}),
-    "tinea_cruris": frozenset({"groin"}), "tinea_manuum": frozenset({"hand", "palm"}), "tinea_pedis": frozenset({"foot"}),
-    "onychomycosis": frozenset({"nail"}), "nail_disorder": frozenset({"nail"}), "nail_psoriasis": frozenset({"nail"}),
-    "paronychia": frozenset({"nail"}), "subungual_hemorrhage": frozenset({"nail"}), "periungual_angiofibroma": frozenset({"nail"}),
-    "perioral_dermatitis": frozenset({"mouth"}), "cheilitis": frozenset({"mouth"}), "herpes_labialis": frozenset({"mouth"}),
-    "angular_cheilitis": frozenset({"mouth"}), "actinic_cheilitis": frozenset({"mouth"}), "oral_lichen_planus": frozenset({"mouth"}),
-    "oral_mucocele": frozenset({"mouth"}), "fordyce_spots": frozenset({"mouth", "groin"}), "eyelid_dermatitis": frozenset({"eye"}),
-    "rosacea": frozenset({"face"}), "rhinophyma": frozenset({"mid_face"}), "melasma": frozenset({"face", "arm"}),
-    "pseudofolliculitis_barbae": frozenset({"chin", "neck", "groin"}), "chondrodermatitis_nodularis": frozenset({"ear"}),
-    "plantar_wart": frozenset({"sole"}), "hand_eczema": frozenset({"hand", "palm"}), "foot_eczema": frozenset({"foot"}),
-    "dyshidrotic_eczema": frozenset({"hand", "palm", "foot"}), "palmoplantar_keratoderma": frozenset({"palm", "sole", "hand", "foot"}),
-    "genital_wart": frozenset({"groin", "mouth"}), "genital_herpes": frozenset({"groin"}), "pearly_penile_papules": frozenset({"groin"}),
-    "diaper_dermatitis": frozenset({"groin"}), "pediculosis_pubis": frozenset({"groin"}), "pediculosis_capitis": frozenset({"scalp"}),
-    "androgenetic_alopecia": frozenset({"scalp"}), "telogen_effluvium": frozenset({"scalp"}), "alopecia_areata": _HAIR,
-    "traction_alopecia": frozenset({"scalp"}), "dissecting_cellulitis": frozenset({"scalp"}), "pityriasis_amiantacea": frozenset({"scalp"}),
-    "central_centrifugal_cicatricial_alopecia": frozenset({"scalp"}), "frontal_fibrosing_alopecia": _HAIR, "pseudopelade": frozenset({"scalp"}),
-    "acne_keloidalis": frozenset({"scalp", "neck"}), "pitted_keratolysis": frozenset({"sole"}), "poikiloderma_of_civatte": frozenset({"neck"}),
-    "hidradenitis_suppurativa": _FOLDS, "inverse_psoriasis": _FOLDS, "pretibial_myxedema": frozenset({"leg"}),
-    "stasis_dermatitis": frozenset({"leg"}), "venous_ulcer": frozenset({"leg"}), "lipodermatosclerosis": frozenset({"leg"}),
-    "digital_mucous_cyst": frozenset({"hand", "nail", "foot"}), "herpes_simplex_type_2": frozenset({"groin"}),
-}  # fmt: skip
+    "tinea_capitis": frozenset({"scalp"}),
+    "tinea_barbae": frozenset({"chin", "neck"}),
+    "tinea_faciei": frozenset({"face"}),
+    "tinea_cruris": frozenset({"groin"}),
+    "tinea_manuum": frozenset({"hand", "palm"}),
+    "tinea_pedis": frozenset({"foot"}),
+    "onychomycosis": frozenset({"nail"}),
+    "nail_disorder": frozenset({"nail"}),
+    "nail_psoriasis": frozenset({"nail"}),
+    "paronychia": frozenset({"nail"}),
+    "subungual_hemorrhage": frozenset({"nail"}),
+    "periungual_angiofibroma": frozenset({"nail"}),
+    "perioral_dermatitis": frozenset({"mouth"}),
+    "cheilitis": frozenset({"mouth"}),
+    "herpes_labialis": frozenset({"mouth"}),
+    "angular_cheilitis": frozenset({"mouth"}),
+    "actinic_cheilitis": frozenset({"mouth"}),
+    "oral_lichen_planus": frozenset({"mouth"}),
+    "oral_mucocele": frozenset({"mouth"}),
+    "fordyce_spots": frozenset({"mouth", "groin"}),
+    "eyelid_dermatitis": frozenset({"eye"}),
+    "rosacea": frozenset({"face"}),
+    "rhinophyma": frozenset({"mid_face"}),
+    "melasma": frozenset({"face", "arm"}),
+    "pseudofolliculitis_barbae": frozenset({"chin", "neck", "groin"}),
+    "chondrodermatitis_nodularis": frozenset({"ear"}),
+    "plantar_wart": frozenset({"sole"}),
+    "hand_eczema": frozenset({"hand", "palm"}),
+    "foot_eczema": frozenset({"foot"}),
+    "dyshidrotic_eczema": frozenset({"hand", "palm", "foot"}),
+    "palmoplantar_keratoderma": frozenset({"palm", "sole", "hand", "foot"}),
+    "genital_wart": frozenset({"groin", "mouth"}),
+    "genital_herpes": frozenset({"groin"}),
+    "pearly_penile_papules": frozenset({"groin"}),
+    "diaper_dermatitis": frozenset({"groin"}),
+    "pediculosis_pubis": frozenset({"groin"}),
+    "pediculosis_capitis": frozenset({"scalp"}),
+    "androgenetic_alopecia": frozenset({"scalp"}),
+    "telogen_effluvium": frozenset({"scalp"}),
+    "alopecia_areata": _HAIR,
+    "traction_alopecia": frozenset({"scalp"}),
+    "dissecting_cellulitis": frozenset({"scalp"}),
+    "pityriasis_amiantacea": frozenset({"scalp"}),
+    "central_centrifugal_cicatricial_alopecia": frozenset({"scalp"}),
+    "frontal_fibrosing_alopecia": _HAIR,
+    "pseudopelade": frozenset({"scalp"}),
+    "acne_keloidalis": frozenset({"scalp", "neck"}),
+    "pitted_keratolysis": frozenset({"sole"}),
+    "poikiloderma_of_civatte": frozenset({"neck"}),
+    "hidradenitis_suppurativa": _FOLDS,
+    "inverse_psoriasis": _FOLDS,
+    "pretibial_myxedema": frozenset({"leg"}),
+    "stasis_dermatitis": frozenset({"leg"}),
+    "venous_ulcer": frozenset({"leg"}),
+    "lipodermatosclerosis": frozenset({"leg"}),
+    "digital_mucous_cyst": frozenset({"hand", "nail", "foot"}),
+    "herpes_simplex_type_2": frozenset({"groin"}),
+}
 #: A part named once in passing is no picture of it.
 _LEAST_MENTIONS = 2
 

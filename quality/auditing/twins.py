@@ -34,7 +34,8 @@ def _hashed(run: bytes) -> int:
 
 
 def _minhash(values: npt.NDArray[np.uint32] | None = None) -> MinHash:
-    return MinHash(PERMUTATIONS, 1, hashfunc=_hashed, hashvalues=values, permutations=_permutations(), scheme=_SCHEME)
+    drawn = _permutations()
+    return MinHash(PERMUTATIONS, 1, hashfunc=_hashed, hashvalues=values, permutations=drawn, scheme=_SCHEME)
 
 
 def signature(text: str) -> npt.NDArray[np.uint32]:
@@ -47,7 +48,7 @@ def signature(text: str) -> npt.NDArray[np.uint32]:
 
 
 def near_twins(signatures: npt.NDArray[np.uint32]) -> list[tuple[int, int, float]]:
-    """For each text that nearly is an earlier one: its place, the place of the most similar earlier one, how similar."""
+    """For each text that nearly is an earlier one: its place, that of the most similar earlier one, and how similar."""
     lsh = MinHashLSH(threshold=NEAR, num_perm=PERMUTATIONS)
     found = []
     for place, values in enumerate(signatures):

@@ -1,4 +1,4 @@
-"""What only the whole set tells: its commonest layout, its usual length, its duplicates, and evaluation sets it touches."""
+"""What only the whole set tells: its commonest layout, usual length and duplicates, and evaluation sets it touches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stem(name: str) -> str:
 def set_findings(
     texts: pl.DataFrame, signatures: npt.NDArray[np.uint32], evaluation: EvaluationSets | None = None
 ) -> pl.DataFrame:
-    """:data:`FINDINGS` rows about the set, each at the first sentence of its text; ``texts`` as ``audit`` gives them."""
+    """:data:`FINDINGS` rows about the set, each at the first sentence of its text; ``texts``: those of ``audit``."""
     rows = texts.to_dicts()
     found = [*_layouts(rows), *_lengths(rows), *_twins(rows, signatures)]
     if evaluation is not None:
@@ -89,7 +89,11 @@ def _twins(rows: list[dict[str, Any]], signatures: npt.NDArray[np.uint32]) -> It
     once = [place for place in range(len(rows)) if place not in again]
     for place, earlier_place, share in near_twins(signatures[once]):
         other = rows[once[earlier_place]]
-        yield rows[once[place]], "near_duplicate_text", f"about {share:.0%} of its runs of words stand in {other['id']} too"
+        yield (
+            rows[once[place]],
+            "near_duplicate_text",
+            f"about {share:.0%} of its runs of words stand in {other['id']} too",
+        )
 
 
 def _listed(rows: list[dict[str, Any]], evaluation: EvaluationSets) -> Iterator[_Found]:
