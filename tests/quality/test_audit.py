@@ -38,8 +38,8 @@ CASES = [
      f"<think>{SEEN} It is sharp.</think> {PSORIASIS}"),
     ("no_conclusion", f"{SEEN} Psoriasis is a chronic disease.", said("")),
     ("second_conclusion_differs",
-     f"{SEEN}\n\nConclusion: the diagnosis is lichen planus.\n\n{PSORIASIS}",
-     f"{SEEN}\n\nConclusion: the diagnosis is plaque psoriasis.\n\n{PSORIASIS}"),
+     f"{SEEN} It is red. It is dry.\n\nConclusion: the diagnosis is lichen planus.\n\n{PSORIASIS}",
+     f"{SEEN} It is red. It is dry.\n\nConclusion: the diagnosis is plaque psoriasis.\n\n{PSORIASIS}"),
     ("several_diagnoses", said("", "In conclusion, the diagnosis is psoriasis or lichen planus."), said("")),
     ("forced_conclusion", said("As the expected answer is psoriasis, the rest follows."), said("The scale is thick.")),
     ("forced_conclusion", said("The findings do not fit psoriasis."), said("The findings do not fit ringworm.")),
@@ -165,7 +165,9 @@ def frame(*texts: str, labels: list[str] | None = None) -> pl.DataFrame:
 
 
 def test_tables_have_their_schemas_even_when_empty() -> None:
-    none = audit(frame().cast({"text": pl.String, "id": pl.String, "label": pl.String, "image_name": pl.String}), TAXONOMY)
+    none = audit(
+        frame().cast({"text": pl.String, "id": pl.String, "label": pl.String, "image_name": pl.String}), TAXONOMY
+    )
     assert (none.findings.schema, none.texts.schema) == (FINDINGS, TEXTS)
     some = audit(frame(said(""), "", said("", "The diagnosis is lichen planus.")), TAXONOMY)
     assert (some.findings.schema, some.texts.schema, len(some.signatures)) == (FINDINGS, TEXTS, 3)
