@@ -43,7 +43,7 @@ CASES = [
     ("several_diagnoses", said("", "In conclusion, the diagnosis is psoriasis or lichen planus."), said("")),
     ("forced_conclusion", said("As the expected answer is psoriasis, the rest follows."), said("The scale is thick.")),
     ("forced_conclusion", said("The findings do not fit psoriasis."), said("The findings do not fit ringworm.")),
-    ("forced_conclusion", said("All this strongly suggests lichen planus."), said("All this strongly suggests psoriasis.")),
+    ("forced_conclusion", said("It strongly suggests lichen planus."), said("It strongly suggests psoriasis.")),
     ("forced_conclusion", said("Psoriasis shows silvery scale, though it is not visible here."),
      said("Psoriasis shows silvery scale, and it is visible here.")),
     ("not_entailed",
@@ -53,21 +53,24 @@ CASES = [
     ("overconfident", said("The scale confirms the diagnosis."), said("A biopsy would confirm the diagnosis.")),
     ("very_uncertain", f"{SEEN} There is not enough information to say more, and I cannot diagnose it.", said("")),
     ("refusal", "I'm sorry, but I can't assist with that.", said("I cannot provide a definitive diagnosis.")),
-    ("not_skin", "The picture shows a text message. No skin can be judged.", said("The picture shows skin of the arm.")),
+    ("not_skin", "The picture shows a text message. No skin can be judged.", said("The picture shows an arm.")),
     ("not_skin", "The image does not show any skin.", said("The image does not show any vesicles.")),
     ("empty_observation", "The case was looked at with care. In conclusion, this is psoriasis.", said("")),
     ("beyond_photograph.palpation", said("The lesion is firm to the touch."), said("The lesion has a firm outline.")),
     ("beyond_photograph.temperature", said("The skin is warm to the touch."), said("Warm colours prevail.")),
     ("beyond_photograph.pain", said("The lesion is tender."), said("Herpes zoster is painful.")),
     ("beyond_photograph.pain", said("There is no pain."), said("No pain is mentioned.")),
-    ("beyond_photograph.itch", said("The scratches confirm significant itching."), said("Eczema usually causes intense itching.")),
+    ("beyond_photograph.itch", said("The scratches confirm significant itching."),
+     said("Eczema usually causes intense itching.")),
     ("beyond_photograph.bleeding", said("The growth bleeds easily."), said("It might bleed when it is scratched.")),
-    ("beyond_photograph.growth_or_change", said("Its rapid growth is striking."), said("Ask about rapid growth if it returns.")),
+    ("beyond_photograph.growth_or_change", said("Its rapid growth is striking."),
+     said("Ask about rapid growth if it returns.")),
     ("beyond_photograph.duration_or_onset", said("The acute onset fits."), said("The onset is not stated.")),
     ("beyond_photograph.family_or_past_illness", said("The patient has a history of hay fever."),
      said("The history is unknown.")),
     ("beyond_photograph.treatment", said("It did not respond to steroids."), said("Steroids are a treatment.")),
-    ("beyond_photograph.what_a_patient_said", said("The patient reports nothing else."), said("The picture tells no more.")),
+    ("beyond_photograph.what_a_patient_said", said("The patient reports nothing else."),
+     said("The picture tells no more.")),
     ("beyond_photograph.laboratory_or_histology", said("A biopsy showed acanthosis."), said("A biopsy may be done.")),
     ("beyond_photograph.systemic_symptoms", said("The absence of systemic symptoms helps."),
      said("Systemic symptoms are not mentioned.")),
@@ -142,7 +145,8 @@ STRANGE = st.one_of(
     st.lists(
         st.sampled_from(
             ["<think>", "</think>", "<answer>", "**psoriasis**", "\u05e9\u05dc\u05d5\u05dd", "\u202eabc", "\x00", "<b>",
-             "&amp;", '{"a": 1}', "1.", "- ", "# Head\n", "the groin", "you", "not", "consistent with", ".", "\r\n", "\n\n",
+             "&amp;", '{"a": 1}', "1.", "- ", "# Head\n", "the groin", "you", "not", "consistent with", ".", "\r\n",
+             "\n\n",
              "no pain", "\ud800", "I cannot diagnose", "eczema or acne", "\u00df\u0130"]
         ), max_size=60,
     ).map(" ".join),
@@ -157,17 +161,13 @@ def test_no_text_stops_the_audit_and_offsets_stay_inside(text: str, label: str |
         assert 0 <= one.start <= one.end <= len(text)
 
 
-def frame(*texts: str, labels: list[str] | None = None) -> pl.DataFrame:
-    names = [f"t{n}" for n in range(len(texts))]
-    return pl.DataFrame(
-        {"id": names, "label": labels or ["psoriasis"] * len(texts), "text": list(texts), "image_name": [f"p{n}.jpg" for n in range(len(texts))]}
-    )  # fmt: skip
+def frame(*texts: str) -> pl.DataFrame:
+    rows = [(f"t{n}", "psoriasis", text, f"p{n}.jpg") for n, text in enumerate(texts)]
+    return pl.DataFrame(rows, schema={name: pl.String for name in ("id", "label", "text", "image_name")}, orient="row")
 
 
 def test_tables_have_their_schemas_even_when_empty() -> None:
-    none = audit(
-        frame().cast({"text": pl.String, "id": pl.String, "label": pl.String, "image_name": pl.String}), TAXONOMY
-    )
+    none = audit(frame(), TAXONOMY)
     assert (none.findings.schema, none.texts.schema) == (FINDINGS, TEXTS)
     some = audit(frame(said(""), "", said("", "The diagnosis is lichen planus.")), TAXONOMY)
     assert (some.findings.schema, some.texts.schema, len(some.signatures)) == (FINDINGS, TEXTS, 3)
