@@ -25,7 +25,7 @@ from quality.audit_report import Example, render_audit
 from quality.audit_summary import summarise
 from quality.auditing.findings import FINDINGS
 from quality.auditing.whole_set import EvaluationSets, set_findings, stem
-from schemas.errors import UserError
+from schemas.errors import ConfigError, UserError
 from schemas.taxonomy import load_taxonomy
 
 _BATCH = 250
@@ -110,7 +110,12 @@ def _evaluation_sets(files: list[Path]) -> EvaluationSets | None:
     names: dict[str, str] = {}
     digests: dict[str, str] = {}
     for file in files:
-        for row in read_manifest(file).iter_rows(named=True):
+        try:
+            listed = read_manifest(file)
+        except ConfigError as error:
+            said = str(error).removesuffix(": mend decontaminate.manifests")
+            raise UserError(f"{said}: name another with --evaluation-set") from error
+        for row in listed.iter_rows(named=True):
             called = "/".join(part for part in (row["dataset"] or file.name, row["name"]) if part)
             if row["name"] is not None:
                 names.setdefault(stem(row["name"]), called)
