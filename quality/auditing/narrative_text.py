@@ -12,6 +12,8 @@ from quality.reading.segments import Document, Sentence, read_text
 from schemas.agreement import relation
 from schemas.taxonomy import Taxonomy
 
+#: What never ends is no sentence, and what it names would be weighed against each other for minutes.
+_LONGEST_SENTENCE = 10_000
 Told = tuple[Sentence, list[Statement]]
 
 
@@ -48,10 +50,13 @@ class NarrativeText:
 def read_narrative(
     text: str, taxonomy: Taxonomy, label_node: str | None, label_words: tuple[str, ...] = (), image: str | None = None
 ) -> NarrativeText:
-    """``text`` read; ValueError says why it cannot be (empty, too long, no word in it)."""
+    """``text`` read; ValueError says why it cannot be (empty, too long, no word in it, no end to a sentence)."""
     document = read_text(text)
     if not document.sentences:
         raise ValueError("the text has no word in it")
+    longest = max(len(sentence.text) for sentence in document.sentences)
+    if longest > _LONGEST_SENTENCE:
+        raise ValueError(f"a sentence has {longest:,} characters; at most {_LONGEST_SENTENCE:,} are read")
     conclusion = conclude(document, taxonomy)
     return NarrativeText(
         document, tuple(read_statements(document)), conclusion, label_node, label_words, image,

@@ -135,7 +135,7 @@ def test_the_name_of_the_picture_is_a_leak() -> None:
     assert "leaked_hidden_fact" not in rules(said("So the scalp shows."), image="scalp-case-17.jpg")
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "***", "x" * 200_001])
+@pytest.mark.parametrize("text", ["", "  \n", "***", "x" * 200_001, "psoriasis " * 15_000])
 def test_what_cannot_be_read_is_a_finding(text: str) -> None:
     assert [one.rule for one in audit_text(text, None, TAXONOMY)] == ["unreadable_text"]
 
