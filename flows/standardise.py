@@ -54,7 +54,9 @@ _BATCH = 250
 Rejections = list[dict[str, str | None]]
 
 
-def standardise_rows(rows: list[dict[str, Any]], certainty: str) -> tuple[list[dict[str, Any]], Rejections]:
+def standardise_rows(
+    rows: list[dict[str, Any]], certainty: str, dataset: str | None
+) -> tuple[list[dict[str, Any]], Rejections]:
     """Rows of :data:`corpus.sources.narratives.NARRATIVES` as rows of :data:`STANDARDISED`, and those that are none."""
     taxonomy = load_taxonomy()
     kept: list[dict[str, Any]] = []
@@ -65,7 +67,7 @@ def standardise_rows(rows: list[dict[str, Any]], certainty: str) -> tuple[list[d
         except ValueError as error:
             rejected.append(rejection("narrative", row["id"], _STAGE, "unparsable", detail=str(error)))
             continue
-        label = taxonomy.match(row["label"])
+        label = taxonomy.match(row["label"], dataset)
         narrative = found.narrative
         kept.append(
             {
@@ -97,11 +99,13 @@ def standardise_set(
     columns: Columns | None = None,
     certainty: str = "unstated",
     progress: Callable[[int], None] = lambda done: None,
+    dataset: str | None = None,
 ) -> dict[str, int]:
     """Write ``narratives.parquet``, ``rejections.parquet`` and ``summary.json`` to the folder ``out``; returns counts.
 
-    ``progress`` is told how many texts are done. Memory is bounded by the batches in flight, not by the set. Raises
-    :class:`UserError` for a source that cannot be read and a folder that cannot be written.
+    ``dataset``: whose label codes to read too; ``progress`` is told how many texts are done. Memory is bounded by the
+    batches in flight, not by the set. Raises :class:`UserError` for a source that cannot be read and a folder that
+    cannot be written.
     """
     batches = read_narratives(source, columns or Columns(), _BATCH)
     counts: Counter[str] = Counter(texts=0, narratives=0, rejected=0, residue_sentences=0, clinical_residue=0)
@@ -110,7 +114,7 @@ def standardise_set(
         out.mkdir(parents=True, exist_ok=True)
         table, whole = out / "narratives.parquet.part", out / "narratives.parquet"
         with pq.ParquetWriter(table, STANDARDISED, compression="zstd") as writer:
-            for kept, rejected in _worked(batches, certainty):
+            for kept, rejected in _worked(batches, certainty, dataset):
                 writer.write_table(pa.Table.from_pylist(kept, STANDARDISED))
                 rejections += rejected
                 _count(counts, kept, rejected)
@@ -140,14 +144,16 @@ def _put(file: Path, write: Callable[[Path], Any]) -> None:
     os.replace(part, file)
 
 
-def _worked(batches: Iterator[Any], certainty: str) -> Iterator[tuple[list[dict[str, Any]], Rejections]]:
+def _worked(
+    batches: Iterator[Any], certainty: str, dataset: str | None
+) -> Iterator[tuple[list[dict[str, Any]], Rejections]]:
     """Each batch standardised, in order; a second one starts the other cores, and few are ever in flight."""
     first = next(batches, None)
     second = next(batches, None)
     if first is None:
         return
     if second is None:
-        kept, rejected = standardise_rows(first[0].to_dicts(), certainty)
+        kept, rejected = standardise_rows(first[0].to_dicts(), certainty, dataset)
         yield kept, [*first[1], *rejected]
         return
     workers = os.cpu_count() or 1
@@ -156,7 +162,7 @@ def _worked(batches: Iterator[Any], certainty: str) -> Iterator[tuple[list[dict[
     with ProcessPoolExecutor(workers, context, initializer=die_with, initargs=(os.getpid(),)) as pool:
 
         def submit(batch: Any) -> None:
-            waiting.append((pool.submit(standardise_rows, batch[0].to_dicts(), certainty), batch[1]))
+            waiting.append((pool.submit(standardise_rows, batch[0].to_dicts(), certainty, dataset), batch[1]))
 
         submit(first)
         submit(second)

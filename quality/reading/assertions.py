@@ -29,7 +29,9 @@ _BRACKETS = re.compile(r"[\"'”’]?\s*\([^()]{0,100}\)")  # noqa: RUF001
 #: A sentence that begins so speaks of what would be, not of what is.
 _CONDITION = re.compile(r"(?:(?:conversely|however|otherwise|on the other hand|and|but)[,\s]+)?if\b", re.IGNORECASE)
 #: "HPV-induced wart", "wart-like lesion": the name only qualifies another.
-_PART_OF_A_WORD = re.compile(r"[-\u2010-\u2015 ](?:induced|related|associated|like|type|prone)\b", re.IGNORECASE)
+_PART_OF_A_WORD = re.compile(
+    r"(?:[-\u2010-\u2015](?:associated|like|type|prone)|[-\u2010-\u2015 ](?:induced|related))\b", re.IGNORECASE
+)
 _WOULD = re.compile(r"\bif\b[^.;]{0,200}?\bwould\b", re.IGNORECASE)
 _CONCESSION = re.compile(r"while|whereas|although|though|despite|if|whether", re.IGNORECASE)
 _EXAMPLE = re.compile(r"such\s+as|e\.g\.,?|includ(?:e|es|ing)|for\s+example|conditions?\s+like", re.IGNORECASE)
@@ -131,7 +133,7 @@ def _ruled_before(sentence: str, mention: Mention, cues: list[tuple[int, int, St
         earlier = ruling[-2]
         gap = sentence[earlier[1] : start]
         near = 45 if _NOUN.search(sentence[start:end]) else 14
-        if earlier[2] in ("denied", "weighed") and 0 <= start - earlier[1] <= near and not re.search(r"[,;:.]", gap):
+        if earlier[2] in ("denied", "weighed") and start - earlier[1] <= near and not re.search(r"[,;:.]", gap):
             return earlier[2], sentence[earlier[0] : earlier[1]], earlier[0]
     return status, sentence[start:end], start
 

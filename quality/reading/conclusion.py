@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from quality.reading.assertions import Statement, statements
-from quality.reading.mentions import introduced, vocabulary
+from quality.reading.mentions import SIGNS, introduced, vocabulary
 from quality.reading.segments import Document, Sentence
 from schemas.agreement import names_a_disease
 from schemas.taxonomy import Taxonomy
@@ -77,8 +77,13 @@ def read_statements(document: Document) -> Read:
     for sentence in document.sentences:
         mentions = known.mentions(sentence.text, aliases)
         aliases.update(introduced(sentence.text, mentions))
-        found.append((sentence, statements(sentence.text, mentions)))
+        told = statements(sentence.text, mentions)
+        found.append((sentence, [s for s in told if s.mention.node_id not in SIGNS or _is_open_conclusion(s)]))
     return found
+
+
+def _is_open_conclusion(statement: Statement) -> bool:
+    return statement.status == "asserted" and _firmness(statement.cue) == 2
 
 
 def claims(read: list[tuple[Sentence, list[Statement]]], taxonomy: Taxonomy, document_raw: str = "") -> Iterator[Claim]:

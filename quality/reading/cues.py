@@ -49,7 +49,9 @@ BEFORE: tuple[tuple[Status, re.Pattern[str]], ...] = (
         "weighed",
         _before(
             r"""
-            consider(?:ed|ing|ation\s+of|s)? | could\s+(?:also\s+)?(?:\w+\s+)?(?:be|suggest|indicate|represent) |
+            consider(?:ed|ing|ation\s+of|s)? |
+            (?:likely|main|top|possible|key)\s+(?:candidates|differentials|suspects|possibilities|contenders) |
+            could\s+(?:also\s+)?(?:\w+\s+)?(?:be|suggest|indicate|represent) |
             might\s+(?:also\s+)?(?:\w+\s+)?(?:be|suggest|indicate|represent) |
             may\s+(?:also\s+)?(?:be|suggest|indicate|represent) | possib(?:le|ly|ility)(?:\s+of)? | potential(?:ly)? |
             differentials?(?:\s+diagnos[ie]s)? | alternativ\w* | includ(?:e|es|ed|ing) | such\s+as | e\.g\.,? |

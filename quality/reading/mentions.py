@@ -41,6 +41,8 @@ SPOKEN: Mapping[str, str] = {
     "PRP": "pityriasis_rubra_pilaris",
     "CMN": "congenital_melanocytic_nevus",
     "SCLE": "subacute_cutaneous_lupus_erythematosus",
+    "lice": "pediculosis",
+    "infestation": "infestation_or_bite",
     "inflammatory acne": "acne_vulgaris",
     "psoriatic": "psoriasis",
     "psoriatic disease": "psoriasis",
@@ -61,6 +63,32 @@ SPOKEN: Mapping[str, str] = {
     "drug reaction": "drug_eruption",
     "nail dystrophy": "nail_disorder",
 }
+
+#: Nodes that texts mostly name as a sign of another disease: only an open conclusion makes them one of its own.
+SIGNS = frozenset(
+    {
+        *(
+            "pruritus",
+            "physical_injury",
+            "hyperkeratosis",
+            "hyperpigmentation",
+            "hypopigmentation",
+            "wrinkles",
+            "abrasion",
+        ),
+        *(
+            "purpura",
+            "maceration",
+            "xerosis",
+            "onychodystrophy",
+            "subungual_hyperkeratosis",
+            "pachyonychia",
+            "nail_pitting",
+        ),
+        *("nail_discoloration", "koebner_phenomenon", "peeling_skin_syndrome", "hemorrhage", "comedo", "scar"),
+        *("telangiectasia", "onycholysis", "hair_disorder", "nail_disorder", "striae", "follicular_keratosis"),
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|etc|approx|Dr|Mr|Mrs|Ms|St|Fig|No|spp|sp|var|incl|resp|al|ca)|\b[A-Z])\.$"
 )
 _BREAK = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[\"“‘(\[]?[A-Z0-9])|(?<=[.!?][*_\"”)])\s+(?=[\"“*(\[]?[A-Z0-9])|\n+")  # noqa: RUF001
+_ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]{1,30}|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
+#: Fills up what is shorter without its marks, so that places stay true; it is taken out of every sentence.
+_PADDING = "\u2060"
+#: What never ends is no sentence.
+_LONGEST_SENTENCE = 2_000
 _MARK_ONLY = re.compile(r"[\W_]*")
 
 
@@ -98,7 +103,7 @@ def read_text(raw: str) -> Document:
     text = told if told is not None else raw
     is_html = _HTML.search(text) is not None
     if is_html:
-        text = html.unescape(_HTML.sub(_blank, text))
+        text = _ENTITY.sub(_unescaped, _HTML.sub(_blank, text))
     sentences: list[Sentence] = []
     counts = {"think": 0, "answer": 0, "headings": 0, "items": 0}
     balanced = True
@@ -138,8 +143,12 @@ def read_text(raw: str) -> Document:
         is_html=is_html,
     )
     if told is not None:
-        sentences = [replace(sentence, start=0, end=len(raw)) for sentence in sentences]
+        sentences = _placed(sentences, raw)
     return Document(raw, tuple(sentences), layout)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return html.unescape(match.group())[:1].ljust(len(match.group()), _PADDING)
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -214,14 +223,24 @@ def _cut(text: str) -> Iterator[tuple[int, int]]:
     for match in _BREAK.finditer(text):
         if "\n" not in match.group() and _ABBREVIATION.search(text[max(begin, match.start() - 12) : match.start()]):
             continue
-        yield begin, match.start()
+        yield from _bounded(text, begin, match.start())
         begin = match.end()
-    yield begin, len(text)
+    yield from _bounded(text, begin, len(text))
+
+
+def _bounded(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """A stretch in pieces no longer than a sentence may be, cut at white space where there is any."""
+    while end - begin > _LONGEST_SENTENCE:
+        cut = text.rfind(" ", begin + 1, begin + _LONGEST_SENTENCE)
+        cut = cut if cut > 0 else begin + _LONGEST_SENTENCE
+        yield begin, cut
+        begin = cut
+    yield begin, end
 
 
 def _plain(text: str) -> str:
     """Without marks of emphasis, and every run of white space as one space."""
-    return " ".join(_BOLD.sub("", text).split())
+    return " ".join(_BOLD.sub("", text.replace(_PADDING, "")).split())
 
 
 def _from_json(raw: str) -> str | None:
@@ -236,6 +255,17 @@ def _from_json(raw: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     return "\n".join(_told(value, 0)) if isinstance(value, dict | list) else None
+
+
+def _placed(sentences: list[Sentence], raw: str) -> list[Sentence]:
+    """The sentences of a JSON text with their places in it; the whole text for one that is written otherwise there."""
+    found, at = [], 0
+    for sentence in sentences:
+        written = (sentence.text, json.dumps(sentence.text)[1:-1], sentence.text.replace(" ", "_"))
+        start, words = next(((raw.find(w, at), w) for w in written if raw.find(w, at) >= 0), (-1, ""))
+        at = start + len(words) if start >= 0 else at
+        found.append(replace(sentence, start=max(start, 0), end=at if start >= 0 else len(raw)))
+    return found
 
 
 def _told(value: Any, depth: int) -> Iterator[str]:

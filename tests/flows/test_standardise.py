@@ -94,7 +94,7 @@ def test_many_batches_on_every_core_give_the_same_rows_in_the_same_order(
 
 
 def test_a_run_that_fails_leaves_nothing_that_looks_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(rows: object, certainty: str) -> None:
+    def fail(rows: object, certainty: str, dataset: str | None) -> None:
         raise MemoryError
 
     monkeypatch.setattr(module, "standardise_rows", fail)

@@ -17,11 +17,8 @@ SHARED = Path(os.environ.get("DERMCOT_SHARED_DATA", Path(__file__).resolve().par
 ROWS = [("a", "psoriasis", "Scaly plaques.\nThis is psoriasis."), ("b", "acne", 'A "comedo", says one; done.')]
 
 
-_GUESSED = Columns()
-
-
-def read(path: Path, columns: Columns = _GUESSED) -> tuple[pl.DataFrame, list[dict[str, str | None]]]:
-    frames, rejected = zip(*read_narratives(path, columns), strict=True)
+def read(path: Path) -> tuple[pl.DataFrame, list[dict[str, str | None]]]:
+    frames, rejected = zip(*read_narratives(path), strict=True)
     return pl.concat(frames), [row for rows in rejected for row in rows]
 
 

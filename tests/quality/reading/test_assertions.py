@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quality.reading.assertions import statements
-from quality.reading.mentions import introduced, vocabulary
+from quality.reading.mentions import SIGNS, introduced, vocabulary
+from schemas.taxonomy import load_taxonomy
 
 
 def said(sentence: str) -> dict[str, str]:
@@ -80,3 +81,7 @@ def test_no_sentence_crashes_and_mentions_point_at_their_words(sentence: str) ->
     mentions = vocabulary().mentions(sentence)
     assert len(statements(sentence, mentions)) == len(mentions)
     assert all(sentence[m.start : m.end] == m.words for m in mentions)
+
+
+def test_every_sign_is_a_node() -> None:
+    assert all(node in load_taxonomy() for node in SIGNS)

@@ -67,3 +67,17 @@ def test_a_name_that_no_taxonomy_has_is_kept_as_a_name() -> None:
 )
 def test_a_text_that_asserts_nothing_concludes_nothing(ending: str) -> None:
     assert concluded(FILLER + ending) is None
+
+
+def test_a_sign_is_a_diagnosis_only_where_a_text_openly_concludes_it() -> None:
+    seen = "The hyperkeratosis and the itching suggest an old lesion. In conclusion, this is consistent with eczema."
+    found = concluded(FILLER + seen)
+    assert found is not None and found.nodes == ("eczema",)
+    openly = concluded(FILLER + "In conclusion, the most likely diagnosis is onycholysis.")
+    assert openly is not None and openly.nodes == ("onycholysis",)
+
+
+def test_a_disease_that_comes_with_another_is_told_beside_it() -> None:
+    found = concluded(FILLER + "In conclusion, this appears to be psoriasis with signs of onychomycosis.")
+    assert found is not None
+    assert {*found.nodes, *found.beside} == {"psoriasis", "onychomycosis"}

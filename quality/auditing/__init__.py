@@ -1,0 +1,1 @@
+"""The rules by which free-form narratives are audited, one module for each kind."""
