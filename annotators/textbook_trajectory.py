@@ -1,10 +1,10 @@
 """How a textbook narrative gets from findings to diagnosis: straight, keeping it against a rival, or giving up another.
 
-A direct text argues the look-alike that must not be missed and one more. A kept text weighs its closest rival from both
-sides. A revised text begins with a rival: a neighbour of the diagnosis in the graph of differentials, chosen because
-the reported facts make it plausible and, where they can, also tell the two apart. That first impression is made up by
-an author who knew the diagnosis, so the text says so and its row is marked; what makes it plausible and what turns it
-are the same reported facts and general knowledge as everywhere else.
+A direct text argues the look-alike that must not be missed and one more. A kept text weighs one rival at length, with
+its picture and its own card's side. A revised text begins with a neighbour of the diagnosis in the graph of
+differentials that the reported facts make plausible. That first impression is made up by an author who knew the
+diagnosis, so the text says so and its row is marked; what makes it plausible and what turns it are the same reported
+facts and general knowledge as everywhere else.
 """
 
 from __future__ import annotations

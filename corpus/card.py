@@ -98,8 +98,8 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 _KINDS = {
     "direct": "goes from the findings straight to the diagnosis, with a short differential",
-    "kept": "weighs its closest rival from both sides and keeps the diagnosis",
-    "revised": "begins with a first impression that it gives up, and concludes with the diagnosis",
+    "kept": "weighs a named rival at length and keeps the diagnosis",
+    "revised": "begins with a first impression, gives it up, and concludes with the diagnosis",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quality.checks import RULES, check_narrative, sentences, singled_out
-from schemas.narrative import Narrative
+from schemas.narrative import FirstImpression, Narrative
 
 
 def narrative(
@@ -64,6 +64,21 @@ FAULTS = {
 @pytest.mark.parametrize("rule", FAULTS)
 def test_each_rule_finds_its_fault_and_no_other_rule_does(rule: str) -> None:
     assert rules(FAULTS[rule]) == [rule]
+
+
+def revised(evidence_for: tuple[str, ...] = ("It may be dark.",), turned_by: str = "It is paler.") -> Narrative:
+    first = FirstImpression(
+        diagnosis="Nevus", taxonomy_id="melanocytic_nevus", evidence_for=evidence_for, turned_by=(turned_by,)
+    )
+    return narrative().model_copy(update={"first_impression": first})
+
+
+def test_a_first_impression_is_checked_like_what_is_weighed_and_must_not_outweigh_the_conclusion() -> None:
+    assert rules(revised()) == []
+    assert rules(revised(("Dark.", "Round.", "Even."))) == ["not_entailed"]
+    assert rules(revised(turned_by="On palpation it is firm.")) == ["photograph_cannot_show"]
+    assert rules(revised(("You may think of it.",))) == ["second_person"]
+    assert rules(revised(("Same.",), "Same.")) == ["repeated"]
 
 
 def test_sound_text_has_no_fault() -> None:
