@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
 def propose_settings(config: Config) -> Any:
     """Teacher, its revision, and how many candidates."""
-    return [config.propose.model_dump(mode="json"), textbook.teacher_revision(load_taxonomy(), knowledge())]
+    return [config.propose.model_dump(mode="json"), _teacher_revision()]
+
+
+@cache
+def _teacher_revision() -> str:
+    return textbook.teacher_revision(load_taxonomy(), knowledge())
 
 
 def propose_items(build: Build) -> pl.DataFrame:
@@ -117,8 +123,12 @@ _NAMES_ONLY = ("image_ids", "label_rule", "lesion_id", "patient_id", "source")
 
 def evaluate_settings(config: Config) -> Any:
     """Evaluator and what it knows."""
-    known = [cards_digest(knowledge()), load_taxonomy().digest]
-    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, *known]
+    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, _knowledge_digest(), load_taxonomy().digest]
+
+
+@cache
+def _knowledge_digest() -> str:
+    return cards_digest(knowledge())
 
 
 def evaluate_items(build: Build) -> pl.DataFrame:
