@@ -20,7 +20,7 @@ from corpus.releases import Release
 from corpus.store import StepOutput, Store
 from flows.execute import Reporter, Runner, StepReport, execute
 from flows.plan import Build, find_output
-from flows.publish import find_release, publish_release, remember_release
+from flows.publish import find_release, gather, publish_release, remember_release
 from flows.report import step_counts
 from flows.steps import STEPS
 from quality.gates import check_warn_only
@@ -106,10 +106,13 @@ def begin_build(build: Build) -> Iterator[Begun]:
 def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
     """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
     build = begun.build
-    execute(STEPS[len(begun.reports) :], build, runner, reporter, begun.reports)
-    release, is_new = runner.call(
-        "release", lambda: publish_release(build, lambda done, n: reporter.progress("release", done, n))
-    )
+    steps = STEPS[len(begun.reports) :]
+    gathered = execute(steps, build, runner, reporter, begun.reports, lambda: gather(build))
+
+    def work() -> tuple[Release, bool]:
+        return publish_release(build, gathered, lambda done, n: reporter.progress("release", done, n))
+
+    release, is_new = runner.call("release", work)
     remember_release(build, release)
     begun.record |= {"status": "published" if is_new else "unchanged", "release": release.name}
     return Outcome(release, is_new, begun.reports)

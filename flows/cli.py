@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -66,6 +68,8 @@ def run(
     from flows.embedded_server import may_start_early, prefect_server
 
     home = _prefect_home(config.workspace)
+    embedded = not os.environ.get("PREFECT_API_URL")
+    gc.disable()  # what imports make stays, so it need not be looked through again and again
     with ExitStack() as stack:
         early = may_start_early(home, config.workspace)
         wait_until_ready = stack.enter_context(prefect_server(home)) if early else None
@@ -83,7 +87,9 @@ def run(
 
         wait_until_ready()
         stack.enter_context(gate_process())
-        with continuing(ahead):
+        gc.freeze()
+        gc.enable()
+        with continuing(ahead, heartbeat=not embedded):
             outcome = curate(str(config_file), given, workspace, releases, limit)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
@@ -145,8 +151,6 @@ def sample(
 
     Example: dermcot sample sample --images 300
     """
-    import os
-
     from corpus.sample.draw import draw_sample
     from flows.report import Screen
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
@@ -24,6 +24,8 @@ from schemas.tables import STAGE_REJECTIONS, empty_frame
 
 #: Columns of a row that say where its bytes lie, so not part of what it is.
 _PLACES = ("pack", "pack_offset")
+Given = TypeVar("Given")
+
 #: Up to so many shards, a row step is little work.
 FEW = 4
 
@@ -109,11 +111,19 @@ def run_shard(task: ShardTask) -> int:
     return task.items.height
 
 
-def execute(steps: Sequence[Step], build: Build, runner: Runner, reporter: Reporter, reports: list[StepReport]) -> None:
+def execute(
+    steps: Sequence[Step],
+    build: Build,
+    runner: Runner,
+    reporter: Reporter,
+    reports: list[StepReport],
+    meanwhile: Callable[[], Given],
+) -> Given:
     """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
 
     A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
-    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end.
+    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what
+    ``meanwhile`` does, which is called when only gates are left.
     """
     gates: list[tuple[int, Callable[[], StepReport]]] = []
 
@@ -133,10 +143,12 @@ def execute(steps: Sequence[Step], build: Build, runner: Runner, reporter: Repor
                 gates.append((place, _begin_gate(step, build, runner)))
             else:
                 finished(execute_step(step, build, runner, reporter, wait_for_gates), place)
+        given = meanwhile()
     except UserError:
         wait_for_gates()  # what a gate found is told first
         raise
     wait_for_gates()
+    return given
 
 
 def execute_step(

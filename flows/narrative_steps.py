@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from annotators import rubric, textbook
-from annotators.imported import TEXTS, candidates, match_texts
+from annotators.imported import candidates
 from annotators.standardise import standardise
 from corpus.certification import certification_queue
 from corpus.digests import digest_of, row_digests, row_keys
 from corpus.selection import select
-from corpus.sources.narratives import Columns, read_narratives
 from corpus.store import Store
+from flows.import_steps import imported_settings
 from flows.plan import Build, Collected, ShardResult
 from quality.diversity import sibling_distances
 from quality.expectations import COLUMNS
@@ -32,43 +33,14 @@ SCORE_COLUMNS = tuple(name for name in polars_schema(EVALUATIONS) if name != "cr
 _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
 
-def imported_settings(config: Config) -> Any:
-    """What is told of the imported sets, less where they lie."""
-    return [told.model_dump(mode="json", exclude={"path"}) for told in config.propose.imported]
-
-
-def imported_files(build: Build) -> Any:
-    """Digest of what lies at the path of every imported set."""
-    return [(told.name, _listing(Path(told.path))) for told in build.config.propose.imported]
-
-
-def _listing(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return digest_of([[str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
-
-
-def run_import(build: Build) -> Collected:
-    """Match the texts of imported sets with live cases."""
-    cases = build.table("split", "cases", ["case_id", "image_ids"])
-    images = build.table("ingest", "images", ["image_id", "source_image_id", "file_path"])
-    texts: list[dict[str, Any]] = []
-    rejected: list[dict[str, str | None]] = []
-    for told in build.config.propose.imported:
-        columns = Columns(text=told.text_column, id=told.id_column, image=told.image_column)
-        for batch, unread in read_narratives(Path(told.path), columns):
-            found, refused = match_texts(told.name, batch.iter_rows(named=True), cases, images)
-            texts += found
-            rejected += [*unread, *refused]
-    table = pl.DataFrame(texts, schema=TEXTS).sort("case_id", "set_name", "text_digest", "source_id")
-    return {"texts": table, "rejected": rejections_frame(rejected)}, {"kept": {"texts": table.height}}
-
-
 def propose_settings(config: Config) -> Any:
     """Teacher, its revision, and how many candidates."""
-    return [
-        config.propose.model_dump(mode="json", exclude={"imported"}),
-        textbook.teacher_revision(load_taxonomy(), knowledge()),
-    ]
+    return [config.propose.model_dump(mode="json", exclude={"imported"}), _teacher_revision()]
+
+
+@cache
+def _teacher_revision() -> str:
+    return textbook.teacher_revision(load_taxonomy(), knowledge())
 
 
 def propose_items(build: Build) -> pl.DataFrame:
@@ -165,8 +137,12 @@ _NAMES_ONLY = ("image_ids", "label_rule", "lesion_id", "patient_id", "source")
 
 def evaluate_settings(config: Config) -> Any:
     """Evaluator and what it knows."""
-    known = [cards_digest(knowledge()), load_taxonomy().digest]
-    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, *known]
+    return [config.evaluate.model_dump(mode="json"), rubric.EVALUATOR_ID, _knowledge_digest(), load_taxonomy().digest]
+
+
+@cache
+def _knowledge_digest() -> str:
+    return cards_digest(knowledge())
 
 
 def evaluate_items(build: Build) -> pl.DataFrame:

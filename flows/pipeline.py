@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from types import TracebackType
@@ -161,14 +161,15 @@ def curate_config(config: Config, reporter: Reporter) -> Outcome:
 
 
 @contextmanager
-def continuing(ahead: Ahead) -> Iterator[None]:
-    """Let the flow of the block go on from what was done ahead, and leave without waiting for its heartbeat.
+def continuing(ahead: Ahead, heartbeat: bool) -> Iterator[None]:
+    """Let the flow of the block go on from what was done ahead.
 
-    Leaving a flow takes up to a second when it sends heartbeats, and who started it sees whether it lives.
+    Without ``heartbeat`` it sends none, which an embedded server needs as little: to leave a flow that sends them takes
+    up to a second.
     """
     token = _AHEAD.set(ahead)
     try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with nullcontext() if heartbeat else temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
     finally:
         _AHEAD.reset(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -44,27 +45,42 @@ def all_rejections(build: Build) -> pl.DataFrame:
     return rows.sort("record_kind", "record_id", "stage", "rule")
 
 
-def release_content(build: Build) -> ReleaseContent:
-    """Gather what the release is made of from the finished steps."""
-    cases = build.table("split", "cases").drop("split")
-    selected = build.table("select", "selected")
-    rows = _rows(build, cases, selected)
+@dataclass(frozen=True)
+class Gathered:
+    """What of a release no gate can change: a row per chosen case, and the candidates and duplicates to show."""
+
+    rows: pl.DataFrame
+    published: pl.DataFrame
+    candidates: pl.DataFrame
+    duplicates: pl.DataFrame
+
+
+def gather(build: Build) -> Gathered:
+    """Gather from the finished steps; the gates may still be at work."""
+    rows = _rows(build, build.table("split", "cases").drop("split"), build.table("select", "selected"))
     published = rows.filter(pl.col("split").is_in(["train", "certified"]))
+    return Gathered(rows, published, candidates(build, published), duplicates(build))
+
+
+def release_content(build: Build, gathered: Gathered) -> ReleaseContent:
+    """What the release is made of, from what was gathered and the finished steps."""
+    published = gathered.published
     held = pl.col("split").is_in(["certify_queue", "calibration"])  # published by id and digest only
-    queue = rows.filter(held)
+    queue = gathered.rows.filter(held)
     certification = build.table("select", "queue")
+    drawn = published if published.height else build.table("split", "cases", ["synthetic"])
     record = {
         "build_id": build_id(build),
         "intended_use": intended_use(),
-        "synthetic": bool(published["synthetic"].any()) if published.height else bool(cases["synthetic"].any()),
+        "synthetic": bool(drawn["synthetic"].any()),
         "configuration": build.config.published(),
         "stages": _stages(build),
         "counts": _counts(build, published, queue, certification),
-        "gates": [build.outputs[name].stats["report"] for name in build.outputs if name.startswith("gate_")],
+        "gates": [build.outputs[step.name].stats["report"] for step in STEPS if step.name.startswith("gate_")],
         "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
         "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
     }
-    shown = (candidates(build, published), duplicates(build))
+    shown = (gathered.candidates, gathered.duplicates)
     ledger = build.table("split", "_ledger")
     return ReleaseContent(published, queue, certification, *shown, all_rejections(build), ledger, record)
 
@@ -139,9 +155,9 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
     }
 
 
-def publish_release(build: Build, progress: Callable[[int, int], None]) -> tuple[Release, bool]:
+def publish_release(build: Build, gathered: Gathered, progress: Callable[[int, int], None]) -> tuple[Release, bool]:
     """Publish what the build made; a release of identical content is returned instead of made twice."""
-    content = release_content(build)
+    content = release_content(build, gathered)
     folder = Folder(build.config.releases)
     published = pl.col("image_digest").is_in(content.rows["image_digests"].explode().implode())
     where = build.rows("inspect", ["image_digest", "pack", "pack_offset", "stored_bytes"]).filter(published)

@@ -29,18 +29,16 @@ from flows.image_steps import (
     run_split,
     source_settings,
 )
+from flows.import_steps import imported_files, imported_settings, run_import
 from flows.narrative_steps import (
     SCORE_COLUMNS,
     TOLD_OF_TEXTS,
     evaluate_items,
     evaluate_settings,
-    imported_files,
-    imported_settings,
     plain_collect,
     propose_items,
     propose_settings,
     run_evaluate,
-    run_import,
     run_propose,
     run_select,
     run_standardise,
