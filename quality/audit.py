@@ -93,12 +93,13 @@ def audit(rows: pl.DataFrame, taxonomy: Taxonomy, dataset: str | None = None) ->
         }  # fmt: skip
         signatures.append(signature(text))
         try:
-            read = read_narrative(text, taxonomy, match.node_id, match.qualifiers, image)
+            node = None if match.rule == "folder" else match.node_id  # a folder holds more than its name says
+            read = read_narrative(text, taxonomy, node, match.qualifiers, image)
         except ValueError as error:
             one = _unreadable(text, error)
             found.append({"id": name, **asdict(one)})
             place = {"first_sentence": one.sentence, "first_start": one.start, "first_end": one.end}
-            relation = "absent" if match.node_id else "no_label"
+            relation = "absent" if match.node_id and match.rule != "folder" else "no_label"
             texts.append(fact | place | {"layout": "unreadable", "relation": relation})
             continue
         found += [{"id": name, **asdict(one)} for one in _findings(read, taxonomy)]

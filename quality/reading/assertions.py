@@ -33,6 +33,11 @@ _PART_OF_A_WORD = re.compile(
     r"(?:[-\u2010-\u2015](?:associated|like|type|prone)|[-\u2010-\u2015 ](?:induced|related))\b", re.IGNORECASE
 )
 _WOULD = re.compile(r"\bif\b[^.;]{0,200}?\bwould\b", re.IGNORECASE)
+#: "vesicles would suggest herpes": what is not there speaks for nothing.
+_SUPPOSED = re.compile(
+    r"\b(?:would|could|might)\s+(?:\w+\s+)?(?:suggest|support|indicate|point|favou?r|lean|align|fit|match|represent)",
+    re.IGNORECASE,
+)
 _CONCESSION = re.compile(r"while|whereas|although|though|despite|if|whether", re.IGNORECASE)
 _EXAMPLE = re.compile(r"such\s+as|e\.g\.,?|includ(?:e|es|ing)|for\s+example|conditions?\s+like", re.IGNORECASE)
 #: Cues so common that they only reach a name a few words on.
@@ -129,6 +134,8 @@ def _ruled_before(sentence: str, mention: Mention, cues: list[tuple[int, int, St
         and _EXAMPLE.fullmatch(sentence[start:end])
     ):
         return "denied", sentence[ruling[-2][0] : ruling[-2][1]], ruling[-2][0]  # "rules out tumours such as lipoma"
+    if status == "asserted" and _SUPPOSED.search(sentence[max(0, start - 25) : end]):
+        return "weighed", sentence[start:end], start
     if status == "asserted" and len(ruling) > 1:
         earlier = ruling[-2]
         gap = sentence[earlier[1] : start]

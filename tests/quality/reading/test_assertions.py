@@ -30,6 +30,8 @@ def said(sentence: str) -> dict[str, str]:
         ("While rosacea could be, the picture favours melasma.", {"rosacea": "weighed", "melasma": "asserted"}),
         ("If the plaques were silvery, psoriasis would be the diagnosis.", {"psoriasis": "weighed"}),
         ("Psoriasis is a chronic disease of the skin.", {"psoriasis": "none"}),
+        ("Vesicles would suggest impetigo.", {"impetigo": "weighed"}),
+        ("I would conclude that this is psoriasis.", {"psoriasis": "asserted"}),
         ("There is a risk of melanoma.", {"melanoma": "scene"}),
         ("The absence of scale excludes tumours such as seborrheic keratosis.", {"seborrheic_keratosis": "denied"}),
         ("It favours lichen planus over psoriasis.", {"lichen_planus": "asserted", "psoriasis": "denied"}),
