@@ -29,14 +29,7 @@ from quality.reading.assertions import Statement
 from quality.reading.conclusion import Conclusion as Concluded
 from quality.reading.conclusion import Read, conclude, read_statements
 from quality.reading.segments import Layout, Sentence, read_text
-from schemas.narrative import (
-    UNMAPPED,
-    Narrative,
-    NarrativeParseError,
-    narrative_from_json,
-    parse_sections,
-    parse_tagged,
-)
+from schemas.narrative import UNMAPPED, Narrative, rendered_narrative
 from schemas.taxonomy import Taxonomy
 
 #: What stands for the diagnosis of a text that settles on none.
@@ -66,7 +59,7 @@ def standardise_text(text: str, taxonomy: Taxonomy, certainty: str = "unstated")
     a Narrative, or its JSON, comes back as the equal object. ValueError says why a text is none: empty, without a word,
     or longer than :data:`quality.reading.segments.MOST_CHARACTERS`.
     """
-    if (own := _own_rendering(text)) is not None:
+    if (own := rendered_narrative(text)) is not None:
         layout = Layout(
             int("<think>" in text), int("<answer>" in text), True, True, 0, 0, text.lstrip()[:1] == "{", False
         )
@@ -81,15 +74,6 @@ def standardise_text(text: str, taxonomy: Taxonomy, certainty: str = "unstated")
         sorted_out.narrative(certainty, taxonomy), tuple(sorted_out.residue), document.layout,
         concluded.nodes if concluded else (), False,
     )  # fmt: skip
-
-
-def _own_rendering(text: str) -> Narrative | None:
-    try:
-        if text.lstrip()[:1] == "{":
-            return narrative_from_json(text)
-        return parse_tagged(text) if "<think>" in text else parse_sections(text)
-    except (NarrativeParseError, ValueError):
-        return None
 
 
 #: Titles of headings, list leads and JSON keys that say what stands under them.

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from annotators.free_form import NO_DIAGNOSIS, standardise_text
+from quality.audit import audit_text
 from quality.checks import certainty_beyond_label
 from schemas.narrative import (
     UNMAPPED,
@@ -39,9 +40,11 @@ def standardise(candidates: pl.DataFrame, cases: pl.DataFrame, taxonomy: Taxonom
     ``candidates``: rows of :data:`schemas.tables.NARRATIVES`; ``cases``: the rows of :data:`schemas.tables.CASES` they
     are about. Kept rows have ``narrative_json``, ``text`` and ``tagged_text``. Rejected, kind ``narrative``:
     ``unknown_case``, ``unparsable``, ``no_diagnosis``, ``context_not_given`` (relies on facts not given to its author),
-    ``unknown_diagnosis``, ``concludes_below_label``, ``certainty_beyond_label``, ``not_its_trajectory`` (marked revised
-    without a first impression that it gives up, or the other way round) and ``construction_unmarked`` (a first
-    impression by an author who knew the diagnosis, which is never one, and not marked as synthetic).
+    ``unknown_diagnosis``, ``concludes_below_label``, ``contradicts_label``, ``certainty_beyond_label``,
+    ``not_its_trajectory`` (marked revised without a first impression that it gives up, or the other way round) and
+    ``construction_unmarked`` (a first impression by an author who knew the diagnosis, which is never one, and not
+    marked as synthetic). A free-form text is also audited, and rejected with the rule of the first error found, such as
+    ``refusal`` or ``site_mismatch``.
     """
     told = cases.select("case_id", "node_id", "label_certainty")
     labels = {row["case_id"]: row for row in told.iter_rows(named=True)}
@@ -77,6 +80,8 @@ def _standardised(
     if narrative.conclusion.diagnosis == NO_DIAGNOSIS:
         return {"rule": "no_diagnosis", "detail": narrative.conclusion.rationale[:200]}
     fault = _beyond_label(narrative, row["context_used"], label, taxonomy) or _misdeclared(narrative, row, taxonomy)
+    if fault is None and residue is not None:
+        fault = _audited(row["completion"], label["node_id"], taxonomy)
     if fault:
         return fault
     return {
@@ -114,8 +119,11 @@ def _beyond_label(
             detail = f"{narrative.conclusion.diagnosis!r} is concluded" if node_id == UNMAPPED else None
             return {"rule": "unknown_diagnosis", "value": node_id, "detail": detail or "not a node of the taxonomy"}
     concluded, node_id = named[0], label["node_id"]
-    if node_id is not None and node_id in taxonomy and taxonomy.is_ancestor(node_id, concluded):
-        return {"rule": "concludes_below_label", "value": concluded, "threshold": node_id}
+    if node_id is not None and node_id in taxonomy:
+        if taxonomy.is_ancestor(node_id, concluded):
+            return {"rule": "concludes_below_label", "value": concluded, "threshold": node_id}
+        if not taxonomy.on_one_branch(node_id, concluded):
+            return {"rule": "contradicts_label", "value": concluded, "threshold": node_id}
     for fault in certainty_beyond_label(narrative, label["label_certainty"]):
         return {
             "rule": fault.rule,
@@ -123,6 +131,15 @@ def _beyond_label(
             "threshold": label["label_certainty"],
             "detail": f"{fault.sentence} ({fault.detail})",
         }
+    return None
+
+
+def _audited(completion: str, node_id: str | None, taxonomy: Taxonomy) -> dict[str, Any] | None:
+    """The first error that an audit finds in a free-form text, with its sentence; None when it finds none."""
+    known = node_id if node_id is not None and node_id in taxonomy else None
+    for found in audit_text(completion, known, taxonomy):
+        if found.severity == "error":
+            return {"rule": found.rule, "value": found.sentence[:200], "detail": found.detail}
     return None
 
 

@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from quality.auditing.conclusions import conclusion_findings
+from quality.auditing.conclusions import against_label, conclusion_findings
 from quality.auditing.content import certainty, content_findings
 from quality.auditing.findings import FINDINGS, RULES, Finding
 from quality.auditing.form import form_findings, shape
 from quality.auditing.narrative_text import NarrativeText, read_narrative
+from quality.auditing.own_layout import as_stated, own_layout_findings
 from quality.auditing.sites import site_findings
 from quality.auditing.twins import signature
+from schemas.narrative import Narrative, rendered_narrative
 from schemas.taxonomy import LabelMatch, Taxonomy
 
 #: One row per text. ``first_start`` and ``first_end``: where its first sentence stands.
@@ -58,20 +60,25 @@ def audit_text(
         read = read_narrative(text, taxonomy, label_node, tuple(label_words), image)
     except ValueError as error:
         return [_unreadable(text, error)]
-    return _findings(read, taxonomy)
+    return _findings(*_stated(read, taxonomy), taxonomy)
 
 
 def _unreadable(text: str, error: ValueError) -> Finding:
     return Finding("unreadable_text", RULES["unreadable_text"][1], text[:200].strip(), 0, len(text[:200]), str(error))
 
 
-def _findings(read: NarrativeText, taxonomy: Taxonomy) -> list[Finding]:
-    found = [
-        *form_findings(read),
-        *conclusion_findings(read, taxonomy),
-        *site_findings(read, taxonomy),
-        *content_findings(read),
-    ]
+def _stated(read: NarrativeText, taxonomy: Taxonomy) -> tuple[NarrativeText, Narrative | None]:
+    """A text as read, or, in the narrative's own layout, with what its fields state."""
+    narrative = rendered_narrative(read.document.raw)
+    return (read if narrative is None else as_stated(read, narrative, taxonomy)), narrative
+
+
+def _findings(read: NarrativeText, narrative: Narrative | None, taxonomy: Taxonomy) -> list[Finding]:
+    found = [*form_findings(read), *site_findings(read, taxonomy)]
+    if narrative is None:
+        found += [*conclusion_findings(read, taxonomy), *content_findings(read)]
+    else:
+        found += [*against_label(read, taxonomy), *own_layout_findings(read, narrative)]
     order = {rule: nth for nth, rule in enumerate(RULES)}
     return sorted(found, key=lambda one: (one.start, order[one.rule]))
 
@@ -102,7 +109,8 @@ def audit(rows: pl.DataFrame, taxonomy: Taxonomy, dataset: str | None = None) ->
             relation = "absent" if match.node_id and match.rule != "folder" else "no_label"
             texts.append(fact | place | {"layout": "unreadable", "relation": relation})
             continue
-        found += [{"id": name, **asdict(one)} for one in _findings(read, taxonomy)]
+        read, narrative = _stated(read, taxonomy)
+        found += [{"id": name, **asdict(one)} for one in _findings(read, narrative, taxonomy)]
         texts.append(fact | _facts(read, taxonomy))
     return Audited(
         pl.DataFrame(found, schema=FINDINGS), pl.DataFrame(texts, schema=TEXTS), np.array(signatures, dtype=np.uint32)

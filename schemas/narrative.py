@@ -205,6 +205,18 @@ def render_tagged(narrative: Narrative) -> str:
     return f"<think>\n{think}\n</think>\n<answer>\n{answer}\n</answer>"
 
 
+def rendered_narrative(text: str) -> Narrative | None:
+    """The Narrative that ``text`` is a rendering or the JSON of; None for any other text."""
+    try:
+        if text.lstrip()[:1] == "{":
+            return narrative_from_json(text)
+        if f"## {SECTIONS[0]}" not in text:
+            return None
+        return parse_tagged(text) if "<think>" in text else parse_sections(text)
+    except ValueError:  # a parse error, or pydantic's
+        return None
+
+
 def _rendered(narrative: Narrative) -> list[str]:
     end, first = narrative.conclusion, narrative.first_impression
     blocks: list[list[str] | None] = [

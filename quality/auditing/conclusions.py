@@ -72,7 +72,7 @@ def conclusion_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Fin
     """What is to be said of the conclusion of ``text``."""
     if text.conclusion is None:
         yield finding("no_conclusion", text.last, "no sentence settles on a disease")
-    yield from _against_label(text, taxonomy)
+    yield from against_label(text, taxonomy)
     if text.conclusion is None:
         return
     if text.conclusion.is_open and len(set(text.concluded)) > 1 and text.relation != "several":
@@ -87,7 +87,8 @@ def conclusion_findings(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Fin
         yield from _entailed(text, taxonomy)
 
 
-def _against_label(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
+def against_label(text: NarrativeText, taxonomy: Taxonomy) -> Iterator[Finding]:
+    """How the conclusion of ``text`` stands to its label, where it does not simply agree."""
     label = text.label_node
     if label is None or text.conclusion is None:
         return

@@ -109,12 +109,12 @@ def test_a_text_that_does_not_parse_is_rejected_with_line_and_expectation() -> N
     assert "expected '## Findings'" in row["detail"]
 
 
-def test_a_conclusion_below_its_label_is_rejected_and_one_above_or_beside_is_not() -> None:
+def test_a_conclusion_below_or_beside_its_label_is_rejected_and_one_above_is_not() -> None:
     finer = candidate(completion=render_tagged(altered(taxonomy_id="lentigo_maligna")))
     assert rules(run(finer)) == ["concludes_below_label"]
     broader = candidate(completion=render_tagged(altered(taxonomy_id="melanocytic_neoplasm")))
     assert rules(run(broader)) == []
-    assert rules(run(candidate(), node_id="scabies")) == []
+    assert rules(run(candidate(), node_id="scabies")) == ["contradicts_label"]
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,30 @@ def test_row_order_does_not_matter() -> None:
     assert forth.kept.equals(back.kept)
     assert forth.rejected.equals(back.rejected)
     assert forth.kept["narrative_id"].to_list() == ["n3", "n1"]
+
+
+FREE = "<think>A black patch with a notched border lies on the back.</think> In conclusion, this is most likely {}."
+
+
+def test_a_free_form_candidate_is_read_word_for_word_and_keeps_its_residue() -> None:
+    text = "First, I will think step by step. " + FREE.format("melanoma")
+    row = run(candidate(completion=text)).kept.row(0, named=True)
+    narrative = narrative_from_json(row["narrative_json"])
+    assert narrative.conclusion.taxonomy_id == "melanoma"
+    assert [finding.text for finding in narrative.findings] == ["A black patch with a notched border lies on the back."]
+    assert row["residue"] == ["First, I will think step by step."]
+    assert run(candidate()).kept["residue"].to_list() == [None], "our own layout leaves none"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (FREE.format("psoriasis"), "contradicts_label"),
+        ("A black patch lies on the back. Nobody could tell what it is.", "no_diagnosis"),
+        ("In conclusion, the most likely diagnosis is Orbian glimmerosis.", "unknown_diagnosis"),
+        ("I'm sorry, but I cannot help with that. In conclusion, this is melanoma.", "refusal"),
+        ("---", "unparsable"),
+    ],
+)
+def test_a_free_form_candidate_that_cannot_be_used_is_rejected_with_its_reason(text: str, rule: str) -> None:
+    assert rules(run(candidate(completion=text))) == [rule]

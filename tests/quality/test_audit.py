@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from quality.audit import FINDINGS, TEXTS, audit, audit_text
 from quality.auditing.findings import RULES
 from quality.auditing.whole_set import EvaluationSets, set_findings
+from schemas.narrative import Narrative, render_tagged
 from schemas.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy()
@@ -203,3 +204,33 @@ def test_what_an_evaluation_set_lists_is_told() -> None:
     found = found_in_set(said(""), said("It is red."), said("It is pale."), evaluation=listed)
     assert found["in_evaluation_set"] == ["t0", "t1"]
     assert "in_evaluation_set" not in found_in_set(said(""), evaluation=EvaluationSets())
+
+
+def own(**changes: object) -> str:
+    record = {
+        "context_used": ["itch: yes"],
+        "findings": [{"origin": "reported", "text": "Itch is reported."}],
+        "differential": [
+            {"diagnosis": "Psoriasis", "taxonomy_id": "psoriasis", "evidence_for": ["Scale."], "evidence_against": []}
+        ],
+        "conclusion": {
+            "diagnosis": "Psoriasis",
+            "taxonomy_id": "psoriasis",
+            "malignancy": "not_neoplastic",
+            "certainty": "clinical",
+            "rationale": "The patient itches, and scale speaks for it.",
+        },
+        "limitations": [],
+        "next_step": "Referral to a dermatologist.",
+    }
+    return render_tagged(Narrative.model_validate(record | changes))
+
+
+def test_a_text_in_our_own_layout_is_held_to_what_its_fields_state() -> None:
+    assert audit_text(own(), "psoriasis", TAXONOMY) == []
+    [found] = audit_text(own(), "melanoma", TAXONOMY)
+    assert found.rule == "contradicts_label"
+    text = own(context_used=[])
+    found = {one.rule: one for one in audit_text(text, "psoriasis", TAXONOMY)}
+    claim = found["beyond_photograph.itch"]
+    assert text[claim.start : claim.end] == claim.sentence
