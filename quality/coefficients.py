@@ -1,7 +1,7 @@
 """Coefficients of agreement as figures over items (:data:`quality.resampling.Figure`).
 
-Scores come as an array of shape (items, raters) with NaN where a rater did not score an item, categories as one of
-integers with -1 there. Every figure is a function of weighted sums over items; a weight may be any number from nought.
+Scores come as an array of shape (items, raters) with NaN where a rater did not score an item; categories likewise, any
+number each. Every figure is a function of weighted sums over items; a weight may be any number from nought.
 
 - ICC(1,1), ICC(2,1), ICC(2,k), ICC(3,1): Shrout and Fleiss 1979; unequal numbers of scores per item: Donner 1986.
 - Alpha for nominal, ordinal and interval data: Krippendorff 2011. The ordinal distance of two values is the squared
@@ -19,9 +19,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from quality.resampling import Figure, Floats, ratio
-
-Codes = npt.NDArray[np.int64]
+from quality.resampling import LEVEL, Figure, Floats, ratio
 
 
 def icc_two_way(scores: Floats) -> Figure:
@@ -49,6 +47,29 @@ def icc_two_way(scores: Floats) -> Figure:
         return np.column_stack([single, average, ratio(signal, items + (k - 1) * error)])
 
     return figure
+
+
+def icc_limits(scores: Floats) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The 95 % limits of ICC(2,1) and ICC(2,k) for other items and other raters; ``scores`` as in :func:`icc_two_way`.
+
+    By F with approximate degrees of freedom (Shrout and Fleiss 1979). None where no error is left to compare with.
+    """
+    from scipy.stats import f
+
+    n, k = scores.shape
+    rows, columns = scores.mean(1, keepdims=True), scores.mean(0, keepdims=True)
+    items, raters = k * rows.var(ddof=1), n * columns.var(ddof=1)
+    error = ((scores - rows - columns + scores.mean()) ** 2).sum() / ((n - 1) * (k - 1))
+    rest = k * raters + (k * n - k - n) * error
+    if error <= 1e-12 or items + rest <= 1e-12:
+        return None
+    icc = n * (items - error) / (n * items + rest)
+    by_rater, by_item = k * icc * raters / error, n * (1 + (k - 1) * icc) - k * icc
+    freedom = (k - 1) * (n - 1) * (by_rater + by_item) ** 2 / ((n - 1) * by_rater**2 + by_item**2)
+    upper, lower = f.ppf((1 + LEVEL) / 2, n - 1, freedom), f.ppf((1 + LEVEL) / 2, freedom, n - 1)
+    low = float(n * (items - upper * error) / (upper * rest + n * items))
+    high = float(n * (lower * items - error) / (rest + n * lower * items))
+    return (low, high), (k * low / (1 + (k - 1) * low), k * high / (1 + (k - 1) * high))
 
 
 def icc_one_way(scores: Floats) -> Figure:
@@ -104,9 +125,10 @@ def alpha_ordinal(scores: Floats) -> Figure:
     return figure
 
 
-def alpha_nominal(codes: Codes) -> Figure:
+def alpha_nominal(codes: Floats) -> Figure:
     """Krippendorff's alpha for categories, one figure; at least two per item."""
-    held = np.stack([(codes == category).sum(1) for category in range(codes.max() + 1)], axis=1).astype(np.float64)
+    categories = np.unique(codes[~np.isnan(codes)])
+    held = (codes[:, :, None] == categories).sum(1).astype(np.float64)
     counts = held.sum(1)
     rows = np.column_stack([(counts**2 - (held**2).sum(1)) / (counts - 1), held])
 
@@ -133,9 +155,9 @@ def quadratic_kappa(first: Floats, second: Floats) -> Figure:
     return figure
 
 
-def nominal_kappa(first: Codes, second: Codes) -> Figure:
+def nominal_kappa(first: Floats, second: Floats) -> Figure:
     """Cohen's kappa of two raters' categories, one figure; both (items,) without gaps."""
-    categories = np.arange(max(first.max(), second.max()) + 1)
+    categories = np.union1d(first, second)
     held = (first[:, None] == categories).astype(np.float64), (second[:, None] == categories).astype(np.float64)
     rows = np.column_stack([np.ones(len(first)), first == second, *held])
     width = len(categories)
@@ -168,7 +190,7 @@ def agreement_shares(scores: Floats, tolerances: Sequence[float]) -> Figure:
     return figure
 
 
-def mean_of(figures: Sequence[tuple[Codes, Figure]], n_items: int) -> Figure:
+def mean_of(figures: Sequence[tuple[npt.NDArray[np.int64], Figure]], n_items: int) -> Figure:
     """The mean of figures that are each over some items (their indices) of ``n_items``, one figure.
 
     A figure that is undefined for all items is left out of the mean; one that a resample leaves undefined leaves the
