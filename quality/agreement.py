@@ -157,12 +157,14 @@ def _pair_rows(table: ScoreTable, measure: str, kappa: _Pair, resamples: int, se
 
 def _complete(table: ScoreTable) -> Floats:
     """The rows of the items that every rater scored."""
-    return table.scores[~np.isnan(table.scores).any(1)]
+    complete: Floats = table.scores[~np.isnan(table.scores).any(1)]
+    return complete
 
 
 def _shared(table: ScoreTable) -> Floats:
     """The rows of the items that at least two raters scored."""
-    return table.scores[(~np.isnan(table.scores)).sum(1) > 1]
+    shared: Floats = table.scores[(~np.isnan(table.scores)).sum(1) > 1]
+    return shared
 
 
 def _lack(table: ScoreTable, scores: Floats, one_item_tells: bool = False) -> str | None:

@@ -203,7 +203,8 @@ def mean_of(figures: Sequence[tuple[npt.NDArray[np.int64], Figure]], n_items: in
         assert weights.shape[1] == n_items
         if not defined:
             return np.full((len(weights), 1), np.nan)
-        return np.mean([one(weights[:, items]) for items, one in defined], axis=0)
+        mean: Floats = np.mean([one(weights[:, items]) for items, one in defined], axis=0)
+        return mean
 
     return figure
 

@@ -2,8 +2,8 @@
 
 A ratings frame has ``item`` and ``rater`` (strings) and its scores in one of two forms: a column per dimension of
 :data:`schemas.tables.DIMENSIONS`, or the columns ``dimension`` and ``score``. Scores are numbers, null (or NaN) where
-there is none. Columns that some figures need: ``occasion`` (words or numbers whose order is that of the occasions, such
-as first and repeat), ``decision`` (a word), ``sequence`` (whatever orders the rater's work, such as a time), ``planted``
+there is none. Columns that some figures need: ``occasion`` (words or numbers in the order of the occasions, such as
+first and repeat), ``decision`` (a word), ``sequence`` (whatever orders the rater's work, such as a time), ``planted``
 (whether the item holds a planted fault). A gold frame is the same without ``rater``.
 """
 
@@ -33,7 +33,7 @@ class ScoreTable:
 
 
 def dimensions_of(frame: pl.DataFrame) -> list[str]:
-    """The dimensions a frame speaks of, canonical ones first, in their order, then :data:`MEAN` if there are several."""
+    """The dimensions of a frame, canonical ones first, in their order, then :data:`MEAN` if there are several."""
     if "dimension" in frame.columns:
         told = frame["dimension"].drop_nulls().unique().to_list()
     else:
@@ -42,29 +42,37 @@ def dimensions_of(frame: pl.DataFrame) -> list[str]:
     return [*named, MEAN] if len(named) > 1 else named
 
 
-def long_scores(frame: pl.DataFrame, keys: Sequence[str] = ("item", "rater")) -> pl.DataFrame:
+def shared_dimensions(frame: pl.DataFrame, other: pl.DataFrame) -> list[str]:
+    """The dimensions that both frames speak of."""
+    told = dimensions_of(other)
+    return [name for name in dimensions_of(frame) if name in told and name != MEAN]
+
+
+def long_scores(
+    frame: pl.DataFrame, keys: Sequence[str] = ("item", "rater"), dimensions: Sequence[str] | None = None
+) -> pl.DataFrame:
     """One row per score that is there: ``keys``, ``dimension``, ``score``; the means (:data:`MEAN`) among them.
 
-    A mean is over all dimensions of the frame; where one of them has no score there is no mean. Two scores of one
-    dimension under the same keys are an error of the caller's: which of them counts is not ours to guess.
+    ``dimensions``: those to take (by default all of the frame). A mean is over all of them; where one has no score there
+    is no mean. Two scores of one dimension under the same keys are an error of the caller's: which of them counts is
+    not ours to guess.
     """
-    dimensions = dimensions_of(frame)
+    named = [name for name in dimensions_of(frame) if name != MEAN and (dimensions is None or name in dimensions)]
     wanted = [*keys, "dimension", "score"]
-    if not dimensions:
+    if not named:
         empty = {**{key: frame.schema[key] for key in keys}, "dimension": pl.String(), "score": pl.Float64()}
         return pl.DataFrame(schema=empty)
     if "dimension" in frame.columns:
-        rows = frame.filter(pl.col("dimension") != MEAN).select(wanted)
+        rows = frame.filter(pl.col("dimension").is_in(named)).select(wanted)
     else:
-        named = [name for name in dimensions if name != MEAN]
         rows = frame.unpivot(named, index=list(keys), variable_name="dimension", value_name="score").select(wanted)
     rows = rows.with_columns(pl.col("score").cast(pl.Float64)).filter(pl.col("score").is_finite())
     rows = rows.drop_nulls([*keys, "dimension"])
     if rows.select(pl.struct([*keys, "dimension"]).is_duplicated().any()).item():
         raise ValueError(f"several scores under the same {', '.join(keys)} and dimension")
-    if MEAN in dimensions:
+    if len(named) > 1:
         whole = rows.group_by(list(keys)).agg(pl.lit(MEAN).alias("dimension"), pl.col("score").mean(), pl.len())
-        rows = pl.concat([rows, whole.filter(pl.col("len") == len(dimensions) - 1).select(wanted)])
+        rows = pl.concat([rows, whole.filter(pl.col("len") == len(named)).select(wanted)])
     return rows
 
 
@@ -72,7 +80,7 @@ def first_occasion(ratings: pl.DataFrame) -> pl.DataFrame:
     """The ratings of each rater's first occasion with an item; all of them where there is no ``occasion``."""
     if "occasion" not in ratings.columns:
         return ratings
-    return ratings.filter(pl.col("occasion") == pl.col("occasion").min().over("item", "rater"))
+    return ratings.filter(pl.col("occasion").eq_missing(pl.col("occasion").min().over("item", "rater")))
 
 
 def score_tables(ratings: pl.DataFrame) -> Iterator[ScoreTable]:
