@@ -53,8 +53,8 @@ def long_scores(
 ) -> pl.DataFrame:
     """One row per score that is there: ``keys``, ``dimension``, ``score``; the means (:data:`MEAN`) among them.
 
-    ``dimensions``: those to take (by default all of the frame). A mean is over all of them; where one has no score there
-    is no mean. Two scores of one dimension under the same keys are an error of the caller's: which of them counts is
+    ``dimensions``: those to take (by default all of the frame). A mean is over all of them; where one has no score,
+    there is none. Two scores of one dimension under the same keys are an error of the caller's: which counts is
     not ours to guess.
     """
     named = [name for name in dimensions_of(frame) if name != MEAN and (dimensions is None or name in dimensions)]
