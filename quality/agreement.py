@@ -40,7 +40,7 @@ from quality.coefficients import (
     quadratic_kappa,
 )
 from quality.rating_tables import ScoreTable, decisions, score_table, score_tables
-from quality.resampling import NO_VARIANCE, Estimate, Figure, Floats, estimates, missing
+from quality.resampling import Estimate, Figure, Floats, estimates, missing
 
 COLUMNS = pl.Schema(
     {
@@ -61,6 +61,7 @@ ONE_RATER = "fewer than two raters"
 NONE_SHARED = "no item was scored by two raters"
 NONE_COMPLETE = "no item was scored by every rater"
 ONE_ITEM = "only one item"
+NO_LIMITS = "no error at all, or nothing but error"
 
 _Row = tuple[object, ...]
 _Pair = Callable[[Floats, Floats], Figure]
@@ -112,7 +113,7 @@ def icc_for_other_raters(ratings: pl.DataFrame) -> pl.DataFrame:
         for at, measure in enumerate(("icc_2_1", "icc_2_k")):
             one = told[at]
             if one.estimate is not None:
-                one = replace(one, reason=NO_VARIANCE)
+                one = replace(one, reason=NO_LIMITS)
                 one = one if limits is None else replace(one, low=limits[at][0], high=limits[at][1], reason=None)
             rows.append(_row(table.dimension, measure, (None, None), one, len(table.raters)))
     return pl.DataFrame(rows, schema=COLUMNS, orient="row")

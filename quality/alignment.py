@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from quality.rating_tables import dimensions_of, first_occasion, long_scores, shared_dimensions
+from quality.rating_tables import dimensions_of, first_occasion, long_scores, mean_score, shared_dimensions
 from quality.resampling import Estimate, Figure, Floats, estimates, missing, weighted_mean
 
 #: One row per dimension (``mean`` among them) and measure. ``measure``: ``bias`` (evaluator less raters), ``mae`` (mean
@@ -162,7 +162,7 @@ def _paired(evaluator: pl.DataFrame, ratings: pl.DataFrame) -> list[tuple[str, p
     common = shared_dimensions(evaluator, ratings)
     ours = long_scores(evaluator, ("item",), common)
     given = long_scores(first_occasion(ratings), dimensions=common)
-    theirs = given.group_by("item", "dimension").agg(pl.col("score").mean().alias("raters"))
+    theirs = given.group_by("item", "dimension").agg(mean_score().alias("raters"))
     paired = ours.join(theirs, on=["item", "dimension"]).with_columns(weight=pl.lit(1.0))
     if PROBABILITY in evaluator.columns:
         drawn = evaluator.select("item", pl.col(PROBABILITY).cast(pl.Float64)).unique()

@@ -71,9 +71,14 @@ def long_scores(
     if rows.select(pl.struct([*keys, "dimension"]).is_duplicated().any()).item():
         raise ValueError(f"several scores under the same {', '.join(keys)} and dimension")
     if len(named) > 1:
-        whole = rows.group_by(list(keys)).agg(pl.lit(MEAN).alias("dimension"), pl.col("score").mean(), pl.len())
+        whole = rows.group_by(list(keys)).agg(pl.lit(MEAN).alias("dimension"), mean_score(), pl.len())
         rows = pl.concat([rows, whole.filter(pl.col("len") == len(named)).select(wanted)])
     return rows
+
+
+def mean_score() -> pl.Expr:
+    """The mean of ``score`` in a group, without the rounding error that would tell equal means apart."""
+    return pl.col("score").mean().round(9)
 
 
 def first_occasion(ratings: pl.DataFrame) -> pl.DataFrame:

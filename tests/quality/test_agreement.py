@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from quality.agreement import (
     COLUMNS,
     NONE_COMPLETE,
+    NO_LIMITS,
     NONE_SHARED,
     ONE_ITEM,
     ONE_RATER,
@@ -58,7 +59,8 @@ def test_other_raters_widen_the_interval() -> None:
         assert ours["estimate"] == pytest.approx(theirs["estimate"])
         assert number(theirs, "low") < number(ours, "low") < number(ours, "high") < number(theirs, "high")
     same = icc_for_other_raters(ratings(np.arange(5.0)[:, None] * np.ones(3)))
-    assert one(same, measure="icc_2_1") | {"reason": NO_VARIANCE, "low": None} == one(same, measure="icc_2_1")
+    sure = one(same, measure="icc_2_1")
+    assert (sure["estimate"], sure["low"], sure["reason"]) == (1, None, NO_LIMITS)
 
 
 def test_decisions_agree_as_categories() -> None:
@@ -82,7 +84,7 @@ def test_the_mean_is_of_items_with_every_dimension() -> None:
     found = score_agreement(wide, resamples=200)
     assert_frame_equal(found, score_agreement(long, resamples=200))
     assert found["dimension"].unique(maintain_order=True).to_list() == [*DIMENSIONS, "mean"]
-    plain = score_agreement(ratings(np.mean(tables, axis=0)), resamples=200)
+    plain = score_agreement(ratings(np.mean(tables, axis=0).round(9)), resamples=200)
     assert one(found, dimension="mean", measure="icc_2_1")["n_items"] == 19
     for measure in ("icc_2_1", "alpha_ordinal"):
         assert one(found, dimension="mean", measure=measure)["estimate"] == pytest.approx(
@@ -223,5 +225,5 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         found = score_agreement(ratings(panel(generator, 300, offsets, item_sd, error_sd)), resamples=300, seed=at)
         for measure, value in truth.items():
             held[measure] += covers(one(found, measure=measure), value)
-    assert all(52 <= count for count in held.values()), held
+    assert all(count >= 52 for count in held.values()), held
     assert sum(held.values()) < rounds * len(truth), held
