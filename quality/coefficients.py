@@ -52,8 +52,8 @@ def icc_two_way(scores: Floats) -> Figure:
 def icc_limits(scores: Floats) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """The 95 % limits of ICC(2,1) and ICC(2,k) for other items and other raters; ``scores`` as in :func:`icc_two_way`.
 
-    By F with approximate degrees of freedom (Shrout and Fleiss 1979). None where no error is left to compare with, or the items differ less than
-    by error alone so far that a limit is no correlation.
+    By F with approximate degrees of freedom (Shrout and Fleiss 1979). None where no error is left to compare with, or
+    where the items differ so little that a limit is no correlation.
     """
     from scipy.stats import f
 
@@ -69,7 +69,7 @@ def icc_limits(scores: Floats) -> tuple[tuple[float, float], tuple[float, float]
     freedom = (k - 1) * (n - 1) * (by_rater + by_item) ** 2 / ((n - 1) * by_rater**2 + by_item**2)
     upper, lower = f.ppf((1 + LEVEL) / 2, n - 1, freedom), f.ppf((1 + LEVEL) / 2, freedom, n - 1)
     below, above = upper * rest + n * items, rest + n * lower * items
-    if not np.isfinite(freedom) or min(below, above) <= 1e-12:
+    if not min(below, above) > 1e-12:
         return None
     low, high = float(n * (items - upper * error) / below), float(n * (lower * items - error) / above)
     if 1 + (k - 1) * low <= 1e-12:

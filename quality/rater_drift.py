@@ -75,7 +75,7 @@ def _slope(
         return None, None, None, None, n, STANDING
     line = linregress(places, gaps)
     slope, error = float(line.slope), float(line.stderr)
-    if error <= 1e-12:
+    if not error > 1e-12:
         return slope, None, None, None, n, NO_VARIANCE
     reach = float(t.ppf((1 + LEVEL) / 2, n - 2)) * error
     return slope, slope - reach, slope + reach, float(line.pvalue), n, None

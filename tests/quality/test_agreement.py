@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 
 from quality.agreement import (
     COLUMNS,
-    NONE_COMPLETE,
     NO_LIMITS,
+    NONE_COMPLETE,
     NONE_SHARED,
     ONE_ITEM,
     ONE_RATER,
