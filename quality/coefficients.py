@@ -66,13 +66,12 @@ def icc_limits(scores: Floats) -> tuple[tuple[float, float], tuple[float, float]
         return None
     icc = n * (items - error) / (n * items + rest)
     by_rater, by_item = k * icc * raters / error, n * (1 + (k - 1) * icc) - k * icc
-    freedom = (k - 1) * (n - 1) * (by_rater + by_item) ** 2 / ((n - 1) * by_rater**2 + by_item**2)
-    upper, lower = f.ppf((1 + LEVEL) / 2, n - 1, freedom), f.ppf((1 + LEVEL) / 2, freedom, n - 1)
-    below, above = upper * rest + n * items, rest + n * lower * items
-    if not min(below, above) > 1e-12:
-        return None
-    low, high = float(n * (items - upper * error) / below), float(n * (lower * items - error) / above)
-    if 1 + (k - 1) * low <= 1e-12:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = (k - 1) * (n - 1) * (by_rater + by_item) ** 2 / ((n - 1) * by_rater**2 + by_item**2)
+        upper, lower = f.ppf((1 + LEVEL) / 2, n - 1, freedom), f.ppf((1 + LEVEL) / 2, freedom, n - 1)
+        low = float(n * (items - upper * error) / (upper * rest + n * items))
+        high = float(n * (lower * items - error) / (rest + n * lower * items))
+    if not -1 < (k - 1) * low <= (k - 1) * high <= k - 1:
         return None
     return (low, high), (k * low / (1 + (k - 1) * low), k * high / (1 + (k - 1) * high))
 
