@@ -197,6 +197,55 @@ NARRATIVES = _table(
 
 _SCORES = [_required(name, pa.float64()) for name in DIMENSIONS]
 
+#: What raters decide about a narrative; ``cannot_judge`` stands for a case that they could not score.
+DECISIONS = ("certify", "revise", "reject", "cannot_judge")
+#: Why a narrative is before a rater. ``repeat``: seen before by the same rater; ``gold``: its scores are known;
+#: ``practice``: before a rater's first scores; ``adjudication``: others disagreed.
+OCCASIONS = ("first", "repeat", "gold", "practice", "adjudication")
+RATER_KINDS = ("human", "simulated")
+CREDENTIALS = ("board_certified", "resident", "other")
+
+#: One rater's view of one narrative on one occasion, as it stood at one time; the history is kept, ``is_latest`` marks
+#: what counts. ``server``: digest of the server's address; ``rater``: pseudonym. Scores are null for a case that cannot
+#: be judged. ``planted``: the fault put into a gold narrative, null for none. ``inclusion_probability``: the chance with
+#: which the narrative came into the queue, null where it was chosen. ``pre_edit``: JSON of the narrative as it was
+#: shown; ``corrected``: JSON of the one that a reviser wrote. ``flags`` and ``cannot_judge``: words of the labelling
+#: screen.
+ANNOTATIONS = _table(
+    "annotations",
+    1,
+    [
+        _required("annotation_id", pa.string()),
+        _required("server", pa.string()),
+        _required("project_id", pa.int64()),
+        _required("task_id", pa.int64()),
+        _required("server_annotation_id", pa.int64()),
+        _required("revision", pa.int64()),
+        _required("is_latest", pa.bool_()),
+        _required("narrative_id", pa.string()),
+        _required("case_id", pa.string()),
+        _required("rater", pa.string()),
+        _required("rater_kind", pa.string()),
+        _required("credential", pa.string()),
+        _required("occasion", pa.string()),
+        pa.field("planted", pa.string()),
+        pa.field("inclusion_probability", pa.float64()),
+        *(pa.field(name, pa.float64()) for name in DIMENSIONS),
+        _required("scale_low", pa.float64()),
+        _required("scale_high", pa.float64()),
+        _required("decision", pa.string()),
+        pa.field("critique", pa.string()),
+        _required("flags", pa.list_(pa.string())),
+        _required("cannot_judge", pa.list_(pa.string())),
+        pa.field("corrected", pa.string()),
+        _required("pre_edit", pa.string()),
+        pa.field("seconds", pa.float64()),
+        _required("created_at", pa.timestamp("us", tz="UTC")),
+        _required("updated_at", pa.timestamp("us", tz="UTC")),
+        _required("config_digest", pa.string()),
+    ],
+)
+
 #: One evaluator's raw view of one narrative. ``overall``: mean of the six. ``critique``: JSON, dimension -> sentence.
 EVALUATIONS = _table(
     "evaluations",
