@@ -98,7 +98,9 @@ def _ruled(
         return "weighed", "if", 0
     for status, pattern in AFTER:
         if match := pattern.search(_rest(sentence, mentions, nth)):
-            if status == "asserted" and before == "weighed" and _CONCESSION.fullmatch(cue):
+            conceded = before == "weighed" and _CONCESSION.fullmatch(cue)
+            argued_against = before == "denied" and match.group().lstrip().startswith("as ")
+            if status == "asserted" and (conceded or argued_against):
                 return before, cue, at
             return status, f"after: {match.group().strip()[-40:]}", mention.end
     return before, cue, at
@@ -127,13 +129,10 @@ def _ruled_before(sentence: str, mention: Mention, cues: list[tuple[int, int, St
         and not _SHORT.fullmatch(sentence[end : mention.start])
     ):
         return "none", "", -1
-    if (
-        status == "weighed"
-        and len(ruling) > 1
-        and ruling[-2][2] == "denied"
-        and _EXAMPLE.fullmatch(sentence[start:end])
-    ):
-        return "denied", sentence[ruling[-2][0] : ruling[-2][1]], ruling[-2][0]  # "rules out tumours such as lipoma"
+    if status == "weighed" and len(ruling) > 1 and _EXAMPLE.fullmatch(sentence[start:end]):
+        earlier = ruling[-2]  # "rules out tumours such as lipoma", "associated with diseases such as sarcoidosis"
+        if earlier[2] in ("denied", "scene"):
+            return earlier[2], sentence[earlier[0] : earlier[1]], earlier[0]
     if status == "asserted" and _SUPPOSED.search(sentence[max(0, start - 25) : end]):
         return "weighed", sentence[start:end], start
     if status == "asserted" and len(ruling) > 1:

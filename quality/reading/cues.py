@@ -153,7 +153,7 @@ AFTER: tuple[tuple[Status, re.Pattern[str]], ...] = (
               conceivable|plausible\s+alternative|alternatives?|less\s+common) |
             (?:could|might|may|can|should|must|needs?\s+to)\s+(?:\w+\s+){0,2}?(?:be|explain|present|account|mimic|
               cause|show|have|resemble|look) |
-            also\s+possible | remains?\s+in | as\s+(?:a|one)\s+(?:\w+\s+)?(?:possibility|consideration|alternative)
+            also\s+possible | remains?\s+in | as\s+(?:a|one)\s+(?:\w+\s+)?(?:possibility|consideration|alternative|differential)
             """
         ),
     ),
@@ -169,7 +169,7 @@ AFTER: tuple[tuple[Status, re.Pattern[str]], ...] = (
             fits?\s+(?:\w+\s+){0,2}?(?:best|well|most|perfectly|closely) | (?:best|most)\s+fits? |
             aligns?\s+(?:\w+\s+){0,2}?(?:best|most|well|closely|perfectly|strongly) |
             as\s+(?:the|a)\s+(?:[\w\-]+\s+){0,4}?(?:diagnosis|cause|candidate|conclusion|pathology|explanation|fit|
-              disease|condition|etiology) |
+              disease|condition|etiology|(?<=primary\s)consideration|(?<=leading\s)consideration) |
             matches\s+(?:\w+\s+)?(?:best|well|most|perfectly) | stands\s+out | emerges
             """
         ),

@@ -30,6 +30,7 @@ def said(sentence: str) -> dict[str, str]:
         ("While rosacea could be, the picture favours melasma.", {"rosacea": "weighed", "melasma": "asserted"}),
         ("If the plaques were silvery, psoriasis would be the diagnosis.", {"psoriasis": "weighed"}),
         ("Psoriasis is a chronic disease of the skin.", {"psoriasis": "none"}),
+        ("The clear skin argues against rosacea as the primary diagnosis.", {"rosacea": "denied"}),
         ("Vesicles would suggest impetigo.", {"impetigo": "weighed"}),
         ("I would conclude that this is psoriasis.", {"psoriasis": "asserted"}),
         ("There is a risk of melanoma.", {"melanoma": "scene"}),
