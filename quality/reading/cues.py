@@ -153,7 +153,8 @@ AFTER: tuple[tuple[Status, re.Pattern[str]], ...] = (
               conceivable|plausible\s+alternative|alternatives?|less\s+common) |
             (?:could|might|may|can|should|must|needs?\s+to)\s+(?:\w+\s+){0,2}?(?:be|explain|present|account|mimic|
               cause|show|have|resemble|look) |
-            also\s+possible | remains?\s+in | as\s+(?:a|one)\s+(?:\w+\s+)?(?:possibility|consideration|alternative|differential)
+            also\s+possible | remains?\s+in | as\s+(?:a|one)\s+(?:\w+\s+)?(?:possibility|
+              consideration|alternative|differential)
             """
         ),
     ),
