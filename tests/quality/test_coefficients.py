@@ -104,13 +104,6 @@ def test_kappas_are_those_of_the_table_of_both_raters(scores: Array) -> None:
             assert found == pytest.approx(1 - (cost * table).sum() / (cost * chance).sum(), abs=1e-9)
 
 
-def test_quadratic_kappa_is_scikit_learns() -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not among our dependencies")
-    scores = np.random.default_rng(0).integers(0, 6, size=(50, 2)).astype(float)
-    theirs = metrics.cohen_kappa_score(scores[:, 0], scores[:, 1], weights="quadratic", labels=range(6))
-    assert of(quadratic_kappa(scores[:, 0], scores[:, 1]), scores)[0] == pytest.approx(theirs)
-
-
 @given(GAPPED)
 def test_shares_count_pairs(scores: Array) -> None:
     scores = pairable(scores)
