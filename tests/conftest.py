@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from schemas.config import Config
 from schemas.config_file import load_config
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair, never a test's
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("DERMCOT_SHARED_DATA", REPOSITORY / ".." / "shared" / "data"))
