@@ -196,7 +196,7 @@ def labels(
     Labels may be image paths where the dataset keeps the diagnosis in file names: with --dataset dermnet, a cell may
     be "folder/file.jpg", a file name, a folder or a word; a folder decides only for a name that says nothing.
 
-    Examples: dermcot labels metadata.csv --column diagnostic --dataset pad_ufes_20;
+    Example: dermcot labels metadata.csv --column diagnostic --dataset pad_ufes_20;
     dermcot labels dermbench_test.jsonl --column dermnet_image_path --dataset dermnet
     """
     from rich.console import Console

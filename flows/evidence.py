@@ -35,7 +35,8 @@ def candidates(build: Build, published: pl.DataFrame) -> pl.DataFrame:
     wanted = worst.select("narrative_id")
     for step, column in (("standardise", "text"), ("evaluate", "critique")):
         places = build.table(step, "selection", ["row_key", "part", "narrative_id"]).join(wanted, on="narrative_id")
-        found = build.store.read_rows(step, places, ["narrative_id", column]).select("narrative_id", column)
+        found = build.store.read_rows(step, places, ["narrative_id", column])
+        found = found.select(pl.col("narrative_id", column).cast(pl.String))  # untyped where there are none
         told = told.join(found, on="narrative_id", how="left", maintain_order="left")
     return told.select(list(CANDIDATES)).cast(dict(CANDIDATES))  # type: ignore[arg-type]
 
