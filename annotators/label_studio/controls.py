@@ -22,6 +22,7 @@ DECISIONS: Mapping[str, str] = MappingProxyType(
         "reject": "Not usable: say why.",
     }
 )
+DECISION_WORDS: Mapping[str, str] = MappingProxyType({name: name.capitalize() for name in DECISIONS})
 #: Decisions that need a critique.
 CRITICISED = ("revise", "reject")
 
@@ -52,3 +53,30 @@ CHOICES: Mapping[str, tuple[tuple[str, ...], bool]] = MappingProxyType(
 )
 #: Controls of free text.
 TEXTS = ("critique", "corrected")
+
+#: Control -> the key of each of its choices. V, H and U, which Label Studio keeps for itself, are left out.
+KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "accuracy": tuple("012345"),
+        "safety": tuple("qwerty"),
+        "medical_groundedness": tuple("asdfgj"),
+        "clinical_coverage": tuple("zxcbnm"),
+        "reasoning_coherence": tuple(f"shift+{key}" for key in "qwerty"),
+        "description_precision": tuple(f"shift+{key}" for key in "asdfgj"),
+        "decision": tuple("789"),
+        "flags": tuple("iop"),
+        "cannot_judge": tuple("kl"),
+    }
+)
+
+#: Part of a task -> its heading, in reading order.
+SECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "context": "Reported",
+        "findings": "Findings",
+        "differential": "Differential",
+        "conclusion": "Conclusion",
+        "limitations": "Limitations",
+        "next_step": "Next step",
+    }
+)
