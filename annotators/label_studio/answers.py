@@ -62,10 +62,7 @@ def read_answers(annotation: Mapping[str, Any], original: Narrative | None = Non
         return reading.reasons
     cannot_judge = tuple(name for name in CANNOT_JUDGE if name in reading.choices.get("cannot_judge", ()))
     flags = tuple(name for name in FLAGS if name in reading.choices.get("flags", ()))
-    if cannot_judge:
-        answered = sorted({*reading.choices, *reading.texts} - {"cannot_judge", "flags"})
-        if answered:
-            return [f"The case cannot be judged, yet {', '.join(answered)} was answered."]
+    if cannot_judge:  # the browser also sends what was scored before that; the screen had hidden it, so it does not count
         return Answers({}, None, None, None, flags, cannot_judge, seconds)
     missing = [name for name in (*DIMENSIONS, "decision") if not reading.choices.get(name)]
     if missing:

@@ -5,7 +5,9 @@ of it inside 1366 x 768 so that nothing to answer hides below the fold. Texts of
 one tag that never takes them for markup. The meaning of a score stands under its row as soon as a pointer or a key
 touches the score. The configuration is built with an XML library from the dimensions and their anchors.
 
-Every choice has its own key. Choices without one are given keys by Label Studio, and V, H and U are its own.
+The order in the configuration is the order of the Tab key: the decision comes first, and what a decision asks for comes
+right after it; the style sheet places it under the scores. Every choice has its own key, since choices without one are
+given keys by Label Studio, and a name of its own, since equal names would make rows one group to the browser.
 """
 
 from __future__ import annotations
@@ -31,15 +33,21 @@ from annotators.label_studio.controls import (
 from schemas.scoring import DimensionScale, scoring_scale
 
 _DIGEST_LENGTH = 12
+#: Shown unless the case cannot be judged. Label Studio looks the name up, so no choice needs to be named.
+_JUDGED = {"visibleWhen": "choice-unselected", "whenTagName": "cannot_judge"}
 
 
 def labelling_config(*, show_label: bool = False) -> str:
     """The configuration as XML. ``show_label``: also show what the case is recorded as, from a task's ``label``."""
     root = Xml.Element("View", className="dx")
     _add(root, "Style").text = (files("annotators.label_studio") / "screen.css").read_text(encoding="utf-8")
+    _decide(root)
+    _score(root)
+    _flag(_add(root, "View", className="dx-flags"))
     _look(_add(root, "View", className="dx-look"), show_label=show_label)
-    _read(_add(root, "View", className="dx-read"))
-    _judge(_add(root, "View", className="dx-judge"))
+    story = _add(root, "View", className="dx-story")
+    for name, title in SECTIONS.items():
+        _section(story, name, title)
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode")
 
@@ -76,6 +84,39 @@ def assert_config(config: str) -> None:
         raise ValueError("two choices have one key")
 
 
+def _decide(root: Xml.Element) -> None:
+    decision = _add(root, "View", className="dx-decision", **_JUDGED)
+    _words(decision, "decision", DECISION_WORDS, DECISIONS, required="Please decide: certify, revise or reject.")
+    critique = _add(root, "View", className="dx-critique", **_when("decision", *CRITICISED))
+    _add(
+        critique, "TextArea", name="critique", toName=IMAGE, maxSubmissions="1", editable="true", rows="3",
+        required="true", requiredMessage="Please say what is wrong.",
+        placeholder="What is wrong? One or two sentences.",
+    )  # fmt: skip
+    revise = _add(root, "View", className="dx-revise", **_when("decision", "revise"))
+    _add(revise, "Header", value="Corrected text - pencil opens it, Shift+Enter keeps it", size="6")
+    _add(
+        revise, "TextArea", name="corrected", toName=IMAGE, maxSubmissions="1", editable="true", rows="12",
+        required="true", requiredMessage="Please give the corrected text.",
+    )  # fmt: skip
+
+
+def _score(root: Xml.Element) -> None:
+    """Every row is hidden by itself: a required control counts as hidden only when its own parent is."""
+    scores = _add(root, "View", className="dx-scores")
+    for name, scale in scoring_scale().items():
+        _scores(_add(scores, "View", className="dx-score", **_JUDGED), name, scale)
+    note = _add(scores, "View", **_when("cannot_judge", *CANNOT_JUDGE))
+    _add(note, "Header", value="No scores and no decision are asked for. Flag what you see, and submit.", size="6")
+
+
+def _flag(view: Xml.Element) -> None:
+    for name, choices in (("flags", FLAGS), ("cannot_judge", CANNOT_JUDGE)):
+        words = {choice: shown for choice, (shown, _) in choices.items()}
+        hints = {choice: hint for choice, (_, hint) in choices.items()}
+        _words(view, name, words, hints)
+
+
 def _look(view: Xml.Element, *, show_label: bool) -> None:
     _add(
         view, "Image", name=IMAGE, value="$image", zoom="true", zoomControl="true", rotateControl="true",
@@ -83,36 +124,6 @@ def _look(view: Xml.Element, *, show_label: bool) -> None:
     )  # fmt: skip
     if show_label:
         _section(view, "label", "Recorded as")
-    for name, choices in (("flags", FLAGS), ("cannot_judge", CANNOT_JUDGE)):
-        words = {choice: shown for choice, (shown, _) in choices.items()}
-        hints = {choice: hint for choice, (_, hint) in choices.items()}
-        _words(_add(view, "View", className="dx-flags"), name, words, hints)
-
-
-def _read(view: Xml.Element) -> None:
-    story = _add(view, "View", className="dx-story")
-    for name, title in SECTIONS.items():
-        _section(story, name, title)
-    revise = _add(view, "View", className="dx-revise", **_when("decision", "revise"))
-    _add(revise, "Header", value="Corrected text - Tab to its pencil or point at it, keep the layout", size="6")
-    _add(
-        revise, "TextArea", name="corrected", toName=IMAGE, maxSubmissions="1", editable="true", rows="8", required="true",
-        requiredMessage="Please keep or retype the corrected text.", transcription="false",
-    )  # fmt: skip
-
-
-def _judge(view: Xml.Element) -> None:
-    judged = {"visibleWhen": "choice-unselected", "whenTagName": "cannot_judge"}
-    scores = _add(view, "View", className="dx-scores", **judged)
-    for name, scale in scoring_scale().items():
-        _scores(_add(scores, "View", className="dx-score"), name, scale)
-    decision = _add(view, "View", className="dx-decision", **judged)
-    _words(decision, "decision", DECISION_WORDS, DECISIONS, required="Please decide: certify, revise or reject.")
-    critique = _add(view, "View", className="dx-critique", **_when("decision", *CRITICISED))
-    _add(
-        critique, "TextArea", name="critique", toName=IMAGE, maxSubmissions="1", editable="true", rows="3", required="true",
-        requiredMessage="Please say what is wrong.", placeholder="What is wrong? One or two sentences.",
-    )  # fmt: skip
 
 
 def _scores(view: Xml.Element, name: str, scale: DimensionScale) -> None:
@@ -120,14 +131,15 @@ def _scores(view: Xml.Element, name: str, scale: DimensionScale) -> None:
     _add(view, "View", className="dx-question").append(Xml.Element("Header", value=scale.question, size="6"))
     row = _choices(view, name, required=f"{scale.name} has no score yet.")
     for score, key, anchor in zip(CHOICES[name][0], KEYS[name], scale.anchors, strict=True):
-        shown = f"{score}<small>{escape(_key_cap(key))}</small><i>{escape(anchor)}</i>"
+        cap = "" if key == score else f"<small>{_key_cap(key)}</small>"
+        shown = f"{score}{cap}<i>{escape(anchor)}</i>"
         _add(row, "Choice", value=f"{scale.name} {score}", alias=score, hotkey=key, html=shown)
 
 
 def _words(view: Xml.Element, name: str, words: Mapping[str, str], hints: Mapping[str, str], required: str = "") -> None:
     row = _choices(view, name, required=required)
     for choice, key in zip(CHOICES[name][0], KEYS[name], strict=True):
-        shown = f"{escape(words[choice])}<small>{escape(_key_cap(key))}</small>"
+        shown = f"{escape(words[choice])}<small>{_key_cap(key)}</small>"
         _add(row, "Choice", value=words[choice], alias=choice, hotkey=key, hint=hints[choice], html=shown)
 
 
