@@ -48,7 +48,7 @@ _ROWS = (
 def expert_instruction() -> str:
     """The instruction of a project, as HTML without scripts, styles or addresses."""
     scale = "".join(
-        f"<h4>{escape(dimension.name)}: {escape(dimension.question)}</h4>"
+        f"<p><b>{escape(dimension.name)}: {escape(dimension.question)}</b></p>"
         + _list(f"<b>{score}</b> {escape(anchor)}" for score, anchor in reversed(list(enumerate(dimension.anchors))))
         for dimension in scoring_scale().values()
     )
@@ -65,11 +65,11 @@ def expert_instruction() -> str:
     use = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in intended_use().split("\n\n"))
     return (
         f"<h3>How to score</h3>{_list(escape(line) for line in _HOW)}"
-        f"<h3>Two examples</h3>{examples}"
-        f"<h3>Keys</h3>{_list(keys)}"
-        f"<h3>When to flag</h3>{_list(flags)}"
-        f"<h3>The scale</h3>{scale}"
-        f"<h3>What this is for</h3>{use}"
+        f"<br><h3>Two examples</h3>{examples}"
+        f"<br><h3>Keys</h3>{_list(keys)}"
+        f"<br><h3>When to flag</h3>{_list(flags)}"
+        f"<br><h3>The scale</h3>{scale}"
+        f"<br><h3>What this is for</h3>{use}"
     )
 
 
@@ -78,4 +78,4 @@ def _key(words: str, key: str, hint: str) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+    return "".join(f"<p>• {item}</p>" for item in items)  # Label Studio shows lists without bullets or space

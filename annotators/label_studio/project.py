@@ -56,4 +56,4 @@ def create_project(client: LabelStudio, settings: dict[str, Any], document_root:
             use_blob_urls=True,
             request_options=_REQUEST,
         )
-    return project.id
+    return int(project.id)

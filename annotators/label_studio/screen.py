@@ -1,8 +1,8 @@
 """The labelling screen: what a dermatologist sees and answers, as Label Studio's configuration.
 
 Look, read, judge: the image on the left, the narrative beside it with its own scroll bar, the questions on the right,
-all of it inside 1366 x 768 so that nothing to answer hides below the fold. Texts of models are shown by ``Text`` alone, the
-one tag that never takes them for markup. The meaning of a score stands under its row as soon as a pointer or a key
+all of it inside 1366 x 768 so that nothing to answer hides below the fold. Texts of models are shown by ``Text`` only,
+the tag that never takes them for markup. The meaning of a score stands under its row as soon as a pointer or a key
 touches the score. The configuration is built with an XML library from the dimensions and their anchors.
 
 The order in the configuration is the order of the Tab key: the decision comes first, and what a decision asks for comes
