@@ -21,6 +21,7 @@ from corpus.digests import digest_of
 from schemas.errors import UserError
 
 VERSION = "1.23.2"
+PACKAGE = f"label-studio=={VERSION}"
 MARKER = "dermcot-installed"
 
 _CONSTRAINTS = files("annotators.label_studio") / "server_constraints.txt"
@@ -44,7 +45,7 @@ def installed(folder: Path, say: Callable[[str], None]) -> Path:
         make = child_command(Path(sys.executable), "venv", [str(folder)])
         _run(make, log, say, "making an environment for Label Studio")
         with as_file(_CONSTRAINTS) as constraints:
-            what = ["install", "--disable-pip-version-check", "-c", str(constraints), f"label-studio=={VERSION}"]
+            what = ["install", "--disable-pip-version-check", "-c", str(constraints), PACKAGE]
             _run(child_command(python, "pip", what), log, say, f"installing Label Studio {VERSION} (1 GB)")
         marker.write_text(_wanted(), encoding="utf-8")
     return python

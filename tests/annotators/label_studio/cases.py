@@ -28,7 +28,7 @@ HOSTILE = (
 
 def narrative(name: str = "Melanoma", *, extra: tuple[str, ...] = (), long: bool = False) -> Narrative:
     """A narrative of ordinary length, with ``extra`` findings; ``long``: of about 100 kB."""
-    lines = tuple(f"{i} " + "wide dark brown network with notched edge " * 14 for i in range(8)) if long else ()
+    lines = tuple(f"{i}" + " wide dark brown network with notched edge" * 14 for i in range(8)) if long else ()
     names = [f"Look-alike {i}" for i in range(12 if long else 0)]
     return Narrative(
         context_used=("age: 62 years", "sex: male", "site: upper back"),

@@ -106,7 +106,9 @@ class Rater:
             else:
                 self.page.keyboard.press("Control+Enter")
         stored: dict[str, Any] = caught.value.json()
-        self.page.wait_for_timeout(900)
+        if caught.value.request.method == "POST":  # the next case, or word that there is none
+            self.page.wait_for_function("() => document.querySelector('.dx input:checked') === null")
+        self.page.wait_for_timeout(200)
         return stored
 
     def close(self) -> None:

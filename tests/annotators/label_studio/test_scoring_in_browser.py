@@ -122,50 +122,49 @@ def test_two_dermatologists_score_five_cases_each(
     assert (five.scores, five.decision) == (scores(5, 5, 5, 5, 5, 3), "certify")
     assert all(read.seconds is not None and read.seconds > 0 for read in answers)
 
-    second.open(project)  # sees every case afresh, by the mouse, and changes their mind on the last
+    second.open(project)  # sees every case afresh, and changes their mind about the fourth
     shot(second, "case_1440")
     for i in range(5):
         assert second.checked() == set()
+        if i == 4:
+            second.page.click("[data-testid=prev-task]")
+            second.page.wait_for_selector(UPDATE)
+            second.ready()
+            assert native("safety", "2") in second.checked()
+            second.key("safety", "0")
+            second.submit()
+            second.page.click("[data-testid=next-task]")
+            second.page.wait_for_selector(SUBMIT)
+            second.ready()
         second.score(scores(i, 5 - i, i, 5 - i, i, 5 - i), mouse=i % 2 == 0)
         second.click("decision", "certify")
         second.submit(mouse=i % 2 == 0)
         if i < 4:
             second.ready()
-    second.page.click("[data-testid=prev-task]")
-    second.page.wait_for_selector(UPDATE)
-    second.ready()
-    assert native("accuracy", "4") in second.checked() or native("accuracy", "3") in second.checked()
-    second.key("safety", "0")
-    second.submit()
-    again = [read for _, read in stored(client, project, second.email)]
-    assert all(isinstance(read, Answers) for read in again), again
-    assert len(again) == 5
-    changed = [read.scores["safety"] for read in again].count(0)
-    assert changed == 2 or again[4].scores["safety"] == 0
+    again = [read.scores for _, read in stored(client, project, second.email)]
+    assert again == [scores(i, 0 if i == 3 else 5 - i, i, 5 - i, i, 5 - i) for i in range(5)]
 
 
 def test_every_key_works_on_the_third_case_too(raters: tuple[Rater, Rater], studio: Server, client: Any) -> None:
-    project = project_of(studio, client, "Keys", [narrative(f"Naevus {i}") for i in range(4)])
+    project = project_of(studio, client, "Keys", [narrative(f"Naevus {i}") for i in range(3)])
     rater = raters[0]
     rater.open(project)
-    for case in range(4):
-        wrong = []
+    for case in range(3):
+        dead = []
         for control, (offered, several) in CHOICES.items():
-            if control == "cannot_judge" and case != 2:
-                continue
-            for choice in offered:
+            for choice in offered if control != "cannot_judge" or case == 2 else ():
                 rater.key(control, choice)
                 if native(control, choice) not in rater.checked():
-                    wrong.append((case, control, choice))
+                    dead.append((case, control, choice))
                 if several:
                     rater.key(control, choice)
-        assert wrong == []
-        rater.score(ALL)
+        assert dead == []
+        rater.score(scores(4, 4, 3, 2, 1, 0))
         rater.key("decision", "certify")
         rater.submit()
-        if case < 3:
+        if case < 2:
             rater.ready()
-    assert {tuple(read.scores.values()) for _, read in stored(client, project, rater.email)} == {(5, 4, 3, 2, 1, 0)}
+    assert [tuple(read.scores.values()) for _, read in stored(client, project, rater.email)] == [(4, 4, 3, 2, 1, 0)] * 3
 
 
 def test_hostile_texts_are_shown_and_never_run(raters: tuple[Rater, Rater], studio: Server, client: Any) -> None:
@@ -199,7 +198,9 @@ def assert_nothing_is_cut_off(rater: Rater) -> None:
     assert bar is not None
     assert bar["x"] + bar["width"] <= size["width"]
     assert bar["y"] + bar["height"] <= size["height"]
-    for control in rater.page.locator(".dx label, .dx-look img, .dx-look .lsf-toolbar, .dx textarea:visible").all():
+    frame, image = (rater.page.locator(f".dx-look .lsf-image{what}").first.bounding_box() for what in ("", " img"))
+    assert all(abs(image[side] - frame[side]) <= 2 for side in image), "the edges of the image are cut off"
+    for control in rater.page.locator(".dx label, .dx-look .lsf-image, .dx-look button, .dx textarea:visible").all():
         box = control.bounding_box()
         if box is None:
             continue
@@ -236,8 +237,7 @@ def test_everything_fits_the_screen(
     rater.ready()
     assert_nothing_is_cut_off(rater)  # a portrait
     shot(rater, f"portrait_{size[0]}")
-    image = rater.page.locator(".dx-look img").first.bounding_box()
-    assert image["height"] > 0.45 * size[1]
+    assert rater.page.locator(".dx-look .lsf-image").first.bounding_box()["height"] > 0.6 * size[1]
 
 
 def test_the_meaning_of_a_score_stands_under_its_row(
