@@ -74,7 +74,9 @@ def test_connecting_tells_who_one_is(studio: Server) -> None:
 
 def test_signing_up_needs_a_link_and_other_sites_get_nothing(studio: Server) -> None:
     with httpx.Client(base_url=studio.url, trust_env=False) as http:
-        assert http.get("/user/signup/").status_code == 403
+        http.get("/user/signup/")
+        form = {"email": "a@example.org", "password": "long enough 1", "csrfmiddlewaretoken": http.cookies["csrftoken"]}
+        assert http.post("/user/signup/", data=form).status_code == 403
         assert "access-control-allow-origin" not in http.get("/health", headers={"Origin": "http://evil.org"}).headers
         assert http.get("/health", headers={"Host": "evil.org"}).status_code == 400
         assert http.get("/data/local-files/?d=images/x.jpg").status_code in (302, 401, 403)
