@@ -19,7 +19,7 @@ TAXONOMY = load_taxonomy()
 #: Labels of datasets so broad that nothing can be argued of them.
 TOO_BROAD = {"adnexal_neoplasm", "inflammatory_or_infectious_disease"}
 #: Datasets whose labels are mapped but never argued: no adapter reads their cases.
-MAPPED_ONLY = {"derm12345", "dermnet", "scin"}
+MAPPED_ONLY = {"dermnet", "scin"}
 DATASETS = {"ham10000": HAM10000, "pad_ufes_20": PAD_UFES_20, "isic_2019": ISIC_2019, "fitzpatrick17k": FITZPATRICK17K,
             "isic_archive": ISIC_OLD}  # fmt: skip
 
