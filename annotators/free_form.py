@@ -22,6 +22,7 @@ from annotators.free_form_words import (
     LIMITS,
     META,
     SCAFFOLD,
+    SEEN,
     SPECIFIC,
     WEIGHING,
 )
@@ -173,13 +174,10 @@ def _place(
     specific = bool(told) or SPECIFIC.search(text) is not None or ADVICE.search(text) is not None
     if decisive:
         found.rationale.insert(0, text)
-    elif not specific and (SCAFFOLD.match(text) or (sentence.is_heading and len(text) < 60)):
+    elif not specific and _only_leads_on(sentence, text):
         found.residue.append(Residue(text, False))
     elif not specific and not CLINICAL.search(text) and not LIMITS.search(text):
-        if META.search(text) or len(text) < 25:
-            found.residue.append(Residue(text, False))
-        else:
-            found.rationale.append(text)
+        found.rationale.append(text)
     elif current:
         _argue(found, current, text, told)
     else:
@@ -189,6 +187,14 @@ def _place(
             _argue(found, _entry(found, ruled[0], taxonomy), text, ruled)
         else:
             getattr(found, section).append(text)
+
+
+def _only_leads_on(sentence: Sentence, text: str) -> bool:
+    """Whether a sentence without a specific word is mere form: a heading, or a phrase that announces the next one."""
+    if sentence.is_heading and len(text) < 60:
+        return True
+    announces = text.endswith(":") and META.search(text) is not None
+    return (announces or SCAFFOLD.match(text) is not None) and SEEN.search(text) is None
 
 
 def _argue(found: Sections, node_id: str, text: str, told: Sequence[Statement]) -> None:

@@ -52,6 +52,16 @@ META = _words(
     """,
     r"\b",
 )
+#: Words of a look or a place: a phrase that holds one says something, however it begins.
+SEEN = _words(
+    r"""
+    raised | structures? | areas?(?!\s+of\s+(?:concern|interest)) | regions? | back | flanks? | glut\w* | small | large |
+    numerous | multiple | several | scattered | cluster\w* | thick\w* | thin | dark | light | round | linear | lines? |
+    shapes? | sizes? | joints? | limbs? | sides? | upper | lower | central | surround\w* | deep | superficial | grouped |
+    single | solitary | widespread | locali[sz]ed | presents | visible | shows? | appears?
+    """,
+    r"\b",
+)
 #: What a reader is to do.
 ADVICE = _words(
     r"""
