@@ -189,10 +189,16 @@ def _place(
             getattr(found, section).append(text)
 
 
+#: "First, I observe the location: the thumb." says something after all.
+_SAYS = re.compile(r":\s+\S")
+
+
 def _only_leads_on(sentence: Sentence, text: str) -> bool:
     """Whether a sentence without a specific word is mere form: a heading, or a phrase that announces the next one."""
-    if sentence.is_heading and len(text) < 60:
+    if sentence.is_heading and len(text) < 60 and not SEEN.search(text):
         return True
+    if LIMITS.search(text) or _SAYS.search(text):
+        return False
     announces = text.endswith(":") and META.search(text) is not None
     return (announces or SCAFFOLD.match(text) is not None) and SEEN.search(text) is None
 

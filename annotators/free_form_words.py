@@ -55,10 +55,12 @@ META = _words(
 #: Words of a look or a place: a phrase that holds one says something, however it begins.
 SEEN = _words(
     r"""
-    raised | structures? | areas?(?!\s+of\s+(?:concern|interest)) | regions? | back | flanks? | glut\w* | small | large |
-    numerous | multiple | several | scattered | cluster\w* | thick\w* | thin | dark | light | round | linear | lines? |
-    shapes? | sizes? | joints? | limbs? | sides? | upper | lower | central | surround\w* | deep | superficial | grouped |
-    single | solitary | widespread | locali[sz]ed | presents | visible | shows? | appears?
+    raised | structures? | areas?(?!\s+of\s+(?:concern|interest)) | regions? | back | flanks? | glut\w* | small |
+    large | numerous | multiple | several | scattered | cluster\w* | thick\w* | thin | dark | light | round |
+    linear | lines? | shapes? | sizes? | joints? | knuckles? | thumbs? | limbs? | sides? | upper | lower |
+    central | surround\w* | deep | superficial | grouped | single | solitary | widespread | locali[sz]ed |
+    presents | visible | shows? | appears? | infants? | neonates? | newborn | adults? | wom[ae]n | m[ae]n |
+    males? | females? | creases? | tongue | gums? | glans | penis | normal | pedunculated | sessile | urgen\w+
     """,
     r"\b",
 )
