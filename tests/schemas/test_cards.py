@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from quality.check_patterns import BOILERPLATE, DOSE, IDENTIFIER, LABEL_SOURCE, SECOND_PERSON
 from schemas.cards import SITE_REGION, KnowledgeCard, card_for, cards_digest, load_cards, read_cards
 from schemas.errors import ConfigError
 from schemas.family_cards import knowledge
@@ -149,3 +150,21 @@ def test_a_diagnosis_cannot_be_argued_twice_or_against_itself() -> None:
         edge = fields["differentials"][0] | {"node_id": node_id}
         with pytest.raises(ValueError, match="once"):
             KnowledgeCard.model_validate(fields | {"differentials": [*fields["differentials"], edge]})
+
+
+def test_no_text_of_a_card_breaks_a_rule_that_holds_for_any_sentence() -> None:
+    broken = [
+        (card.node_id, pattern.search(text.lower()).group())  # type: ignore[union-attr]
+        for card in CARDS.values()
+        for text in texts_of(card.model_dump())
+        for pattern in (DOSE, SECOND_PERSON, LABEL_SOURCE, IDENTIFIER, BOILERPLATE)
+        if pattern.search(text.lower())
+    ]
+    assert broken == []
+
+
+def texts_of(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [text for part in inner for text in texts_of(part)]
