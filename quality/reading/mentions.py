@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from schemas.label_words import folded
@@ -102,6 +102,7 @@ class Mention:
 
 
 _WORD = re.compile(r"[^\W_]+(?:['’]s\b)?")  # noqa: RUF001
+_POSSESSIVE = re.compile(r"['\u2019]s$")
 #: What may stand between the words of one name.
 _JOINT = re.compile(r"[\s\-\u2010-\u2015/'’]{1,3}")  # noqa: RUF001
 _CAPITALS = 4
@@ -163,10 +164,12 @@ class Vocabulary:
 
 
 def _folded_words(text: str) -> list[tuple[str, int, int]]:
-    return [
-        (folded(re.sub(r"['’]s$", "", match.group()).casefold()), match.start(), match.end())  # noqa: RUF001
-        for match in _WORD.finditer(text)
-    ]
+    return [(_folded_word(match.group()), match.start(), match.end()) for match in _WORD.finditer(text)]
+
+
+@lru_cache(1 << 16)  # words recur
+def _folded_word(word: str) -> str:
+    return folded(_POSSESSIVE.sub("", word).casefold())
 
 
 #: ``Chronic hand eczema (CHE)``: what stands in brackets straight after a name stands for it from there on.
