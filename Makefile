@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev,ray,s3,vlm
+EXTRAS := dev,ray,s3,studio,vlm
 PYTEST_FLAGS ?=
 
 .PHONY: run test soak bench clean chromium
