@@ -1,0 +1,196 @@
+"""From what was seen on the server to the table of annotations: a pure function, so equal states give equal tables.
+
+An annotation has a revision for each content its rater gave it; what somebody else wrote into it is set aside and
+changes nothing. Of everything a rater said of a narrative on an occasion the last word is what counts, unless that was
+deleted or cannot be read. What is set aside is told with its reasons and keeps its JSON.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from annotators.label_studio.answers import Answers, read_answers
+from annotators.label_studio.ledger import RAW, SHARED, ProjectRecord
+from annotators.label_studio.pull import live_of
+from annotators.label_studio.raters import Rater
+from annotators.label_studio.screen import assert_config
+from corpus.digests import digest_of
+from schemas.narrative import Narrative, narrative_from_json, narrative_to_json
+from schemas.scoring import SCORES
+from schemas.tables import ANNOTATIONS, DIMENSIONS, polars_schema
+
+#: ``rule``: unknown_key | unknown_screen | another_author | unreadable | deleted; ``rater``: of the project.
+QUARANTINE = pl.Schema({**RAW, "rater": pl.String(), "rule": pl.String(), "reasons": pl.List(pl.String())})
+
+_ANNOTATIONS = polars_schema(ANNOTATIONS)
+_Row = dict[str, Any]
+
+
+def snapshot(
+    raw: pl.DataFrame,
+    assignments: pl.DataFrame,
+    projects: Iterable[ProjectRecord],
+    raters: Mapping[str, Rater],
+    accounts: Mapping[int, str],
+    screens: Mapping[str, str],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tables :data:`schemas.tables.ANNOTATIONS` and :data:`QUARANTINE` of all that was seen (``raw``).
+
+    ``raters``: pseudonym -> rater; ``accounts``: number of an account on the server -> pseudonym of the rater it belongs
+    to; ``screens``: digest -> labelling screen.
+    """
+    assigned = {row["key"]: row for row in assignments.iter_rows(named=True)}
+    made = {(record.server, record.project_id): record for record in projects}
+    readable = {digest for digest, screen in screens.items() if _is_readable(screen)}
+    alive = {_identity(row) for row in live_of(raw).iter_rows(named=True)}
+    originals: dict[str, Narrative] = {}
+    rows: list[_Row] = []
+    aside: list[_Row] = []
+    for states in _by_annotation(raw):
+        record = made[states[0]["server"], states[0]["project_id"]]
+        assignment = assigned.get(states[0]["key"])
+        deleted = _identity(states[0]) not in alive
+        revisions = _revisions(states)
+        read: list[_Row] = []
+        for number, state in enumerate(revisions):
+            told = json.loads(state["raw"])
+            rater, why = _author(told, record, assignment, raters, accounts)
+            if why is None and record.config_digest not in readable:
+                why = ("unknown_screen", ["The labelling screen it was given on is not known."])
+            answers: Answers | list[str] = []
+            if why is None:
+                assert assignment is not None
+                key = assignment["key"]
+                originals[key] = originals.get(key) or narrative_from_json(assignment["pre_edit"])
+                answers = read_answers(told, originals[key])
+                if isinstance(answers, list):
+                    why = ("unreadable", answers)
+            if why is not None:
+                aside.append({**state, "rater": rater, "rule": why[0], "reasons": why[1]})
+                if why[0] != "another_author":
+                    read = [{**row, "is_latest": False} for row in read]
+                continue
+            assert isinstance(answers, Answers)
+            assert assignment is not None
+            read = [{**row, "is_latest": False} for row in read]
+            facts = {**_facts(state, record, assignment, rater, raters[rater]), **_said(answers)}
+            read.append({**facts, "revision": number, "is_latest": not deleted,
+                         "annotation_id": digest_of(*_identity(state), number)[:32]})  # fmt: skip
+        if deleted:
+            aside.append({**states[-1], "rater": record.rater, "rule": "deleted",
+                          "reasons": ["It was deleted on the server."]})  # fmt: skip
+        rows += read
+    order = ["narrative_id", "rater", "occasion", "updated_at", "annotation_id"]
+    frame = _latest_only(pl.DataFrame(rows, schema=_ANNOTATIONS)).sort(order)
+    return frame, pl.DataFrame(aside, schema=QUARANTINE).sort("key", "updated_at", "server_annotation_id", "rule", "raw")
+
+
+def _by_annotation(raw: pl.DataFrame) -> Iterable[list[_Row]]:
+    found: dict[tuple[Any, ...], list[_Row]] = {}
+    for row in raw.filter(pl.col("raw").is_not_null()).sort(list(RAW)).iter_rows(named=True):
+        found.setdefault(_identity(row), []).append(row)
+    for identity in sorted(found):
+        yield sorted(found[identity], key=lambda row: (row["updated_at"], row["raw"]))
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["server"], row["project_id"], row["task_id"], row["server_annotation_id"], row["created_at"])
+
+
+def _revisions(states: list[_Row]) -> list[_Row]:
+    """The last state of each content by each author, in the order in which they came."""
+    revisions: list[_Row] = []
+    before = None
+    for state in states:
+        told = json.loads(state["raw"])
+        content = (_content(told), told.get("updated_by"), told.get("completed_by"))
+        if content == before:
+            revisions[-1] = state
+        else:
+            revisions.append(state)
+        before = content
+    return revisions
+
+
+def _content(told: Mapping[str, Any]) -> Any:
+    result = told.get("result")
+    if not isinstance(result, list):
+        return json.dumps(result, sort_keys=True)
+    items = [{k: v for k, v in item.items() if k not in ("id", "origin", "meta")} if isinstance(item, dict) else item
+             for item in result]  # fmt: skip
+    return sorted(json.dumps(item, sort_keys=True) for item in items), bool(told.get("was_cancelled"))
+
+
+def _author(
+    told: Mapping[str, Any],
+    record: ProjectRecord,
+    assignment: Mapping[str, Any] | None,
+    raters: Mapping[str, Rater],
+    accounts: Mapping[int, str],
+) -> tuple[str, tuple[str, list[str]] | None]:
+    """The rater who wrote it, and why it does not count, if it does not."""
+    by, last = told.get("completed_by"), told.get("updated_by")
+    rater = accounts.get(by, "") if isinstance(by, int) else ""
+    if assignment is None or assignment["rater"] != record.rater:
+        return rater, ("unknown_key", ["Nothing was assigned under this key in this project."])
+    wanted = record.rater if record.rater != SHARED else rater
+    if not wanted or rater != wanted or wanted not in raters:
+        return rater, ("another_author", ["It was written by somebody to whom the project does not belong."])
+    if last is None and raters[wanted].kind == "human":
+        return rater, ("another_author", ["It was imported, not given on the labelling screen."])
+    if last is not None and accounts.get(last) != wanted:
+        return rater, ("another_author", ["It was changed by somebody to whom the project does not belong."])
+    return rater, None
+
+
+def _facts(
+    state: _Row, record: ProjectRecord, assignment: Mapping[str, Any], pseudonym: str, rater: Rater
+) -> dict[str, Any]:
+    taken = ("narrative_id", "case_id", "occasion", "planted", "inclusion_probability", "pre_edit")
+    return {
+        **{name: state[name] for name in ("server", "project_id", "task_id", "server_annotation_id")},
+        **{name: assignment[name] for name in taken},
+        "rater": pseudonym,
+        "rater_kind": rater.kind,
+        "credential": rater.credential,
+        "scale_low": float(min(SCORES)),
+        "scale_high": float(max(SCORES)),
+        "created_at": datetime.datetime.fromisoformat(state["created_at"]),
+        "updated_at": datetime.datetime.fromisoformat(state["updated_at"]),
+        "config_digest": record.config_digest,
+    }
+
+
+def _said(answers: Answers) -> dict[str, Any]:
+    return {
+        **{name: float(answers.scores[name]) if answers.scores else None for name in DIMENSIONS},
+        "decision": answers.decision or "cannot_judge",
+        "critique": answers.critique,
+        "flags": list(answers.flags),
+        "cannot_judge": list(answers.cannot_judge),
+        "corrected": None if answers.corrected is None else narrative_to_json(answers.corrected),
+        "seconds": answers.seconds,
+    }
+
+
+def _latest_only(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave ``is_latest`` to one row per narrative, rater and occasion: the last word."""
+    word = ["narrative_id", "planted", "rater", "occasion"]
+    last = (
+        frame.filter("is_latest").sort("updated_at", "server_annotation_id", "annotation_id")
+        .unique(word, keep="last")["annotation_id"]
+    )  # fmt: skip
+    return frame.with_columns(pl.col("annotation_id").is_in(last.implode()).alias("is_latest"))
+
+
+def _is_readable(screen: str) -> bool:
+    try:
+        assert_config(screen)
+    except (ValueError, KeyError, SyntaxError):
+        return False
+    return True
