@@ -7,6 +7,7 @@ there can always be explained.
 - ``study.json``: an id that tells this study's projects from others', and a mark of the secret behind its keys
 - ``assignments/DIGEST.parquet``: rows of :data:`ASSIGNMENTS`
 - ``projects/SERVER-ID.json``: :class:`ProjectRecord`
+- ``accounts/SERVER-ID.json``: the rater to whom an account belongs, which outlives the account
 - ``screens/DIGEST.xml``: the labelling screens in use
 - ``raw/SERVER-ID/DIGEST.parquet``: rows of :data:`RAW`, what was seen on the server
 - ``snapshots/DIGEST.parquet``, ``quarantine/DIGEST.parquet`` and ``LATEST``
@@ -27,10 +28,18 @@ from corpus.digests import canonical_json, table_digest
 from corpus.filesystem import Folder
 from schemas.errors import StoreError, UserError
 
-#: :data:`annotators.label_studio.queue.PLAN` and: ``key``: the task's opaque key; ``image``: the file name it is shown
-#: under; ``pre_edit``: JSON of the narrative as it is shown; ``label``: what the case is recorded as.
+#: :data:`annotators.label_studio.queue.PLAN` and: ``key``: the task's opaque key; ``image_digest`` and ``image``: the
+#: image and the file name it is shown under; ``pre_edit``: JSON of the narrative as it is shown; ``label``: what the case
+#: is recorded as.
 ASSIGNMENTS = pl.Schema(
-    {"key": pl.String(), **PLAN, "image": pl.String(), "pre_edit": pl.String(), "label": pl.String()}
+    {
+        "key": pl.String(),
+        **PLAN,
+        "image_digest": pl.String(),
+        "image": pl.String(),
+        "pre_edit": pl.String(),
+        "label": pl.String(),
+    }
 )
 #: One annotation as it was seen; ``raw``: its JSON, null for one seen to be deleted. Times are the server's, as text.
 RAW = pl.Schema(
@@ -91,11 +100,20 @@ class Ledger:
         if rows.height:
             self._put("assignments", rows.select(list(ASSIGNMENTS)).sort("key"))
 
-    def projects(self, server: str) -> list[ProjectRecord]:
-        """The projects made on a server, oldest first."""
-        names = [name for name in self.folder.names("projects") if name.startswith(f"{server}-") and name[-5:] == ".json"]
+    def projects(self, server: str | None = None) -> list[ProjectRecord]:
+        """The projects made on a server, by default on any, oldest first."""
+        names = [name for name in self.folder.names("projects") if name[-5:] == ".json"]
+        names = [name for name in names if server is None or name.startswith(f"{server}-")]
         found = [ProjectRecord(**self._json(f"projects/{name}")) for name in names]
-        return sorted(found, key=lambda record: record.project_id)
+        return sorted(found, key=lambda record: (record.server, record.project_id))
+
+    def accounts(self, server: str, now: Mapping[int, str]) -> dict[int, str]:
+        """Number of an account -> its rater, for those of now, which are kept, and for those that are gone since."""
+        for number, rater in sorted(now.items()):
+            self.folder.put_if_absent(f"accounts/{server}-{number}.json", canonical_json({"rater": rater}))
+        names = [name for name in self.folder.names("accounts") if name.startswith(f"{server}-") and name[-5:] == ".json"]
+        kept = {int(name[:-5].rpartition("-")[2]): self._json(f"accounts/{name}")["rater"] for name in names}
+        return kept | dict(now)
 
     def add_project(self, record: ProjectRecord, config: str) -> None:
         """Remember a project and its labelling screen."""
@@ -107,12 +125,10 @@ class Ledger:
                 "If so, give it another name as annotate.server"
             )
 
-    def screen(self, digest: str) -> str | None:
-        """The labelling screen of a digest."""
-        try:
-            return self.folder.read(f"screens/{digest}.xml").decode()
-        except FileNotFoundError:
-            return None
+    def screens(self) -> dict[str, str]:
+        """Digest -> labelling screen."""
+        names = [name for name in self.folder.names("screens") if name.endswith(".xml")]
+        return {name[:-4]: self.folder.read(f"screens/{name}").decode() for name in names}
 
     def raw(self, server: str, project: int) -> pl.DataFrame:
         """What was seen of a project, in a fixed order."""

@@ -33,7 +33,7 @@ class Gone(Exception):  # noqa: N818
     """What the request was about is not there."""
 
 
-class Refused(UserError):
+class Refused(UserError):  # noqa: N818
     """The server understood and would not; nothing was changed."""
 
 

@@ -24,7 +24,7 @@ from schemas.narrative import Narrative, narrative_from_json, narrative_to_json
 from schemas.scoring import SCORES
 from schemas.tables import ANNOTATIONS, DIMENSIONS, polars_schema
 
-#: ``rule``: unknown_key | unknown_screen | another_author | unreadable | deleted; ``rater``: of the project.
+#: ``rule``: unknown_key | unknown_screen | unknown_rater | another_author | unreadable | deleted; ``rater``: of the project.
 QUARANTINE = pl.Schema({**RAW, "rater": pl.String(), "rule": pl.String(), "reasons": pl.List(pl.String())})
 
 _ANNOTATIONS = polars_schema(ANNOTATIONS)
@@ -36,13 +36,12 @@ def snapshot(
     assignments: pl.DataFrame,
     projects: Iterable[ProjectRecord],
     raters: Mapping[str, Rater],
-    accounts: Mapping[int, str],
+    accounts: Mapping[tuple[str, int], str],
     screens: Mapping[str, str],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The tables :data:`schemas.tables.ANNOTATIONS` and :data:`QUARANTINE` of all that was seen (``raw``).
 
-    ``raters``: pseudonym -> rater; ``accounts``: number of an account on the server -> pseudonym of the rater it belongs
-    to; ``screens``: digest -> labelling screen.
+    ``raters``: pseudonym -> rater; ``accounts``: (server, number of an account) -> pseudonym of the rater it belongs to; ``screens``: digest -> labelling screen.
     """
     assigned = {row["key"]: row for row in assignments.iter_rows(named=True)}
     made = {(record.server, record.project_id): record for record in projects}
@@ -131,19 +130,21 @@ def _author(
     record: ProjectRecord,
     assignment: Mapping[str, Any] | None,
     raters: Mapping[str, Rater],
-    accounts: Mapping[int, str],
+    accounts: Mapping[tuple[str, int], str],
 ) -> tuple[str, tuple[str, list[str]] | None]:
     """The rater who wrote it, and why it does not count, if it does not."""
     by, last = told.get("completed_by"), told.get("updated_by")
-    rater = accounts.get(by, "") if isinstance(by, int) else ""
+    rater = accounts.get((record.server, by), "") if isinstance(by, int) else ""
     if assignment is None or assignment["rater"] != record.rater:
         return rater, ("unknown_key", ["Nothing was assigned under this key in this project."])
     wanted = record.rater if record.rater != SHARED else rater
-    if not wanted or rater != wanted or wanted not in raters:
+    if rater == wanted and wanted and wanted not in raters:
+        return rater, ("unknown_rater", ["Its rater stands in the file of raters no more; active: false would do."])
+    if not wanted or rater != wanted:
         return rater, ("another_author", ["It was written by somebody to whom the project does not belong."])
     if last is None and raters[wanted].kind == "human":
         return rater, ("another_author", ["It was imported, not given on the labelling screen."])
-    if last is not None and accounts.get(last) != wanted:
+    if last is not None and accounts.get((record.server, last)) != wanted:
         return rater, ("another_author", ["It was changed by somebody to whom the project does not belong."])
     return rater, None
 
