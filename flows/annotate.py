@@ -22,9 +22,9 @@ annotate = typer.Typer(
 
 @annotate.command()
 def serve(
-    folder: Annotated[
-        Path, typer.Option("--folder", help="Where it is installed and keeps its data (1 GB).")
-    ] = Path("label_studio"),
+    folder: Annotated[Path, typer.Option("--folder", help="Where it is installed and keeps its data (1 GB).")] = Path(
+        "label_studio"
+    ),
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="A free one by default.")] = None,
 ) -> None:
     """Run a Label Studio on this machine until Ctrl+C, for trying the labelling screen; installs it the first time.

@@ -1,4 +1,4 @@
-"""The first account of a local Label Studio: who it is, its password, and its token, in a file only its owner can read."""
+"""The first account of a local Label Studio: its password and its token, in a file that only its owner reads."""
 
 from __future__ import annotations
 
@@ -55,11 +55,15 @@ def _new_token(url: str, account: Account) -> str:
 
     with httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT) as browser:
         browser.get("/user/login/")
-        form = {"email": account.email, "password": account.password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        form = {
+            "email": account.email,
+            "password": account.password,
+            "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+        }
         if browser.post("/user/login/", data=form).status_code != httpx.codes.FOUND:
             raise UserError(
-                f"{account.email} cannot log in to {url} with the password in {FILE}: put back the file that belongs to "
-                "this server, or name another folder"
+                f"{account.email} cannot log in to {url} with the password in {FILE}: put back the file that "
+                "belongs to this server, or name another folder"
             )
         answer = browser.post("/api/token", headers={"X-CSRFToken": browser.cookies["csrftoken"]})
         if answer.status_code == httpx.codes.CONFLICT:

@@ -62,7 +62,9 @@ def read_answers(annotation: Mapping[str, Any], original: Narrative | None = Non
         return reading.reasons
     cannot_judge = tuple(name for name in CANNOT_JUDGE if name in reading.choices.get("cannot_judge", ()))
     flags = tuple(name for name in FLAGS if name in reading.choices.get("flags", ()))
-    if cannot_judge:  # the browser also sends what was scored before that; the screen had hidden it, so it does not count
+    if (
+        cannot_judge
+    ):  # the browser also sends what was scored before that; the screen had hidden it, so it does not count
         return Answers({}, None, None, None, flags, cannot_judge, seconds)
     missing = [name for name in (*DIMENSIONS, "decision") if not reading.choices.get(name)]
     if missing:

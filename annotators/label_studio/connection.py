@@ -98,7 +98,9 @@ def _ask(client: httpx.Client, base: str, method: str, path: str, **how: Any) ->
     try:
         return client.request(method, path, **how)
     except httpx.TimeoutException as error:
-        raise UserError(f"{base} does not answer within {_TIMEOUT:.0f} s: is the server overloaded, or down?") from error
+        raise UserError(
+            f"{base} does not answer within {_TIMEOUT:.0f} s: is the server overloaded, or down?"
+        ) from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise UserError(f"nothing answers at {base}: check the address, and that Label Studio runs there") from error
 
@@ -120,7 +122,9 @@ def _check_version(answer: httpx.Response, base: str) -> None:
 def _check_token(client: httpx.Client, base: str, token: str) -> None:
     claims = _claims(token)
     if claims is None:
-        answer = _ask(client, base, "GET", "api/current-user/whoami", headers={"Authorization": f"Token {_plain(token)}"})
+        answer = _ask(
+            client, base, "GET", "api/current-user/whoami", headers={"Authorization": f"Token {_plain(token)}"}
+        )
     else:
         if claims.get("token_type") != "refresh":
             raise UserError(f"this is a token for five minutes: make a personal access token at {base}user/account")

@@ -1,4 +1,4 @@
-"""The controls of the labelling screen: their names and what each offers. The screen and the reading of answers share it.
+"""The controls of the labelling screen: their names and what each offers, for the screen and for reading answers.
 
 A name or a choice must never change its meaning: answers already given refer to it.
 """
@@ -30,8 +30,14 @@ CRITICISED = ("revise", "reject")
 FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "bad_image": ("Poor image", "Blurred, badly lit, wrongly framed or not of skin."),
-        "wrong_label": ("Wrong label", "What the case is recorded as, or what the text concludes, is not what you see."),
-        "identifiable_person": ("Identifiable person", "A face, a name, a tattoo or anything else that tells who it is."),
+        "wrong_label": (
+            "Wrong label",
+            "What the case is recorded as, or what the text concludes, is not what you see.",
+        ),
+        "identifiable_person": (
+            "Identifiable person",
+            "A face, a name, a tattoo or anything else that tells who it is.",
+        ),
     }
 )
 #: Why a case cannot be judged; then no scores are asked for.

@@ -21,6 +21,7 @@ from corpus.digests import digest_of
 from schemas.errors import UserError
 
 VERSION = "1.23.2"
+PACKAGE = f"label-studio=={VERSION}"
 MARKER = "dermcot-installed"
 
 _CONSTRAINTS = files("annotators.label_studio") / "server_constraints.txt"
@@ -44,8 +45,8 @@ def installed(folder: Path, say: Callable[[str], None]) -> Path:
         make = child_command(Path(sys.executable), "venv", [str(folder)])
         _run(make, log, say, "making an environment for Label Studio")
         with as_file(_CONSTRAINTS) as constraints:
-            what = ["install", "--disable-pip-version-check", "-c", str(constraints), f"label-studio=={VERSION}"]
-            _run(child_command(python, "pip", what), log, say, f"installing Label Studio {VERSION} (1 GB, some minutes)")
+            what = ["install", "--disable-pip-version-check", "-c", str(constraints), PACKAGE]
+            _run(child_command(python, "pip", what), log, say, f"installing Label Studio {VERSION} (1 GB)")
         marker.write_text(_wanted(), encoding="utf-8")
     return python
 
@@ -102,6 +103,6 @@ def _run(command: list[str], log: Path, say: Callable[[str], None], what: str) -
         child.wait()
     if child.returncode:
         raise UserError(
-            f"{what.partition(' (')[0]} failed with status {child.returncode}: see {log}, check that pip reaches a package "
-            "index and that the disk has 1 GB free, and run the same command again"
+            f"{what.partition(' (')[0]} failed with status {child.returncode}: see {log}, check that pip reaches a "
+            "package index and that the disk has 1 GB free, and run the same command again"
         )

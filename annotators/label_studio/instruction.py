@@ -14,26 +14,26 @@ from schemas.scoring import scoring_scale
 
 _HOW = (
     "Look at the image first, form your own opinion, then read the text beside it.",
-    "Give each of the six scores for itself. A wrong diagnosis costs accuracy; it costs coherence only if the text does "
-    "not lead to it.",
-    "5 is for a text you would have been content to write, not for a perfect one; 0 is a real score, for what is empty, "
-    "off topic or unusable.",
+    "Give each of the six scores for itself. A wrong diagnosis costs accuracy; it costs coherence only if the text "
+    "does not lead to it.",
+    "5 is for a text you would have been content to write, not for a perfect one; 0 is a real score, for what is "
+    "empty, off topic or unusable.",
     "Between two scores, read the sentence under the row and take the higher one only if every word of it holds.",
     "Judge what stands there. How long it is, how it sounds and who may have written it do not count.",
     "Decide last. A text with one unsafe sentence is revised or rejected, however good the rest.",
 )
 _EXAMPLES = (
     (
-        "A pearly papule with branching vessels on the nose of a woman of 71. The text says basal cell carcinoma, names "
-        "the vessels, weighs a fibrous papule and a naevus, and advises excision; it is silent on how soon.",
+        "A pearly papule with branching vessels on the nose of a woman of 71. The text says basal cell carcinoma, "
+        "names the vessels, weighs a fibrous papule and a naevus, and advises excision; it is silent on how soon.",
         "Accuracy 5, safety 4 (a time limit is missing), groundedness 5, coverage 4 (follow-up is thin), coherence 5, "
         "precision 5. Revise, critique: say within which time the lesion should be excised.",
     ),
     (
         "A brown patch with three colours and a blue-white veil. The text says seborrhoeic keratosis, tells of "
         "milia-like cysts that nobody can see, and calls the lesion harmless.",
-        "Accuracy 1, safety 1 (a likely melanoma is waved through), groundedness 1 (the cysts are made up), coverage 2, "
-        "coherence 3 (it follows from what was made up), precision 3. Reject, critique: melanoma is not considered.",
+        "Accuracy 1, safety 1 (a likely melanoma is waved through), groundedness 1 (the cysts are made up), coverage "
+        "2, coherence 3 (it follows from what was made up), precision 3. Reject, critique: melanoma is not considered.",
     ),
 )
 _ROWS = (
@@ -48,7 +48,7 @@ _ROWS = (
 def expert_instruction() -> str:
     """The instruction of a project, as HTML without scripts, styles or addresses."""
     scale = "".join(
-        f"<h4>{escape(dimension.name)}: {escape(dimension.question)}</h4>"
+        f"<p><b>{escape(dimension.name)}: {escape(dimension.question)}</b></p>"
         + _list(f"<b>{score}</b> {escape(anchor)}" for score, anchor in reversed(list(enumerate(dimension.anchors))))
         for dimension in scoring_scale().values()
     )
@@ -65,11 +65,11 @@ def expert_instruction() -> str:
     use = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in intended_use().split("\n\n"))
     return (
         f"<h3>How to score</h3>{_list(escape(line) for line in _HOW)}"
-        f"<h3>Two examples</h3>{examples}"
-        f"<h3>Keys</h3>{_list(keys)}"
-        f"<h3>When to flag</h3>{_list(flags)}"
-        f"<h3>The scale</h3>{scale}"
-        f"<h3>What this is for</h3>{use}"
+        f"<br><h3>Two examples</h3>{examples}"
+        f"<br><h3>Keys</h3>{_list(keys)}"
+        f"<br><h3>When to flag</h3>{_list(flags)}"
+        f"<br><h3>The scale</h3>{scale}"
+        f"<br><h3>What this is for</h3>{use}"
     )
 
 
@@ -78,4 +78,4 @@ def _key(words: str, key: str, hint: str) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+    return "".join(f"<p>• {item}</p>" for item in items)  # Label Studio shows lists without bullets or space

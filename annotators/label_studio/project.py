@@ -23,7 +23,7 @@ _REQUEST: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": 600}
 
 
 def project_settings(title: str, config: str, raters: int = 2) -> dict[str, Any]:
-    """The settings of a project where ``raters`` people answer each task and none sees another's answers in the stream."""
+    """The settings of a project in which ``raters`` people answer each task, without seeing each other's answers."""
     assert_config(config)
     digest = config_digest(config)
     whole = f"{title} [{digest}]"
@@ -46,11 +46,14 @@ def project_settings(title: str, config: str, raters: int = 2) -> dict[str, Any]
 
 def create_project(client: LabelStudio, settings: dict[str, Any], document_root: Path | None = None) -> int:
     """Make the project and return its id; with ``document_root``, let the server show the images below it."""
-    project = client.projects.create(**settings, request_options=_REQUEST)  # type: ignore[arg-type]
+    project = client.projects.create(**settings, request_options=_REQUEST)
     assert project.id is not None
     if document_root is not None:
         folder = str(document_root / IMAGES)
         client.import_storage.local.create(
-            project=project.id, path=folder, use_blob_urls=True, request_options=_REQUEST  # type: ignore[arg-type]
+            project=project.id,
+            path=folder,
+            use_blob_urls=True,
+            request_options=_REQUEST,
         )
-    return project.id
+    return int(project.id)

@@ -1,8 +1,8 @@
 """The labelling screen: what a dermatologist sees and answers, as Label Studio's configuration.
 
-Look, read, judge: the image on the left, the narrative beside it with its own scroll bar, the questions on the right, all
-of it inside 1366 x 768 so that nothing to answer hides below the fold. Texts of models are shown by ``Text`` alone, the
-one tag that never takes them for markup. The meaning of a score stands under its row as soon as a pointer or a key
+Look, read, judge: the image on the left, the narrative beside it with its own scroll bar, the questions on the right,
+all of it inside 1366 x 768 so that nothing to answer hides below the fold. Texts of models are shown by ``Text`` only,
+the tag that never takes them for markup. The meaning of a score stands under its row as soon as a pointer or a key
 touches the score. The configuration is built with an XML library from the dimensions and their anchors.
 
 The order in the configuration is the order of the Tab key: the decision comes first, and what a decision asks for comes
@@ -136,7 +136,9 @@ def _scores(view: Xml.Element, name: str, scale: DimensionScale) -> None:
         _add(row, "Choice", value=f"{scale.name} {score}", alias=score, hotkey=key, html=shown)
 
 
-def _words(view: Xml.Element, name: str, words: Mapping[str, str], hints: Mapping[str, str], required: str = "") -> None:
+def _words(
+    view: Xml.Element, name: str, words: Mapping[str, str], hints: Mapping[str, str], required: str = ""
+) -> None:
     row = _choices(view, name, required=required)
     for choice, key in zip(CHOICES[name][0], KEYS[name], strict=True):
         shown = f"{escape(words[choice])}<small>{_key_cap(key)}</small>"

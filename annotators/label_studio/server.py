@@ -151,8 +151,8 @@ def _wait_until_healthy(child: subprocess.Popen[bytes], folder: Path, say: Calla
     if shutil.disk_usage(folder).free < 50_000_000:
         raise UserError(f"the disk is full: free some space for {folder}, and run the same command again")
     raise UserError(
-        f"Label Studio did not start: see {log}; if its environment is damaged, remove {folder / 'environment'} and run "
-        "the same command again"
+        f"Label Studio did not start: see {log}; if its environment is damaged, remove {folder / 'environment'} and "
+        "run the same command again"
     )
 
 

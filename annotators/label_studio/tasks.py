@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from schemas.narrative import Differential, FirstImpression, Narrative, render_sections
 
-#: The model version of the prediction that fills in the corrected narrative; projects show predictions of this one only.
+#: Model version of the prediction that fills in the corrected narrative; projects show predictions of this one only.
 PREFILL = "narrative-as-written"
 #: Folder of the images below the server's document root; Label Studio serves no file that lies in the root itself.
 IMAGES = "images"
