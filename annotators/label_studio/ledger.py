@@ -20,6 +20,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
@@ -179,10 +180,10 @@ class Ledger:
         except pl.exceptions.PolarsError as error:
             raise StoreError(f"{self.folder.path(name)} is damaged: put it back from a backup") from error
 
-    def _json(self, name: str) -> dict[str, str]:
+    def _json(self, name: str) -> dict[str, Any]:
         data = self.folder.read(name)
         try:
-            told: dict[str, str] = json.loads(data)
+            told: dict[str, Any] = json.loads(data)
         except ValueError:
             raise StoreError(f"{self.folder.path(name)} is damaged: put it back from a backup") from None
         return told

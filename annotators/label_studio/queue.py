@@ -211,7 +211,7 @@ def _arranged(mine: _List, pool: list[_Item], rater: str, settings: AnnotateSett
 
 def _draw(known: list[_Item], number: int, seen: set[str], salt: tuple[str, ...]) -> list[_Item]:
     """At most ``number`` of those not seen, one of each narrative; they are then seen."""
-    taken = []
+    taken: list[_Item] = []
     for item in sorted(known, key=lambda i: (_number(*salt, i.narrative_id, i.planted or ""), i.planted or "")):
         if len(taken) < number and item.narrative_id not in seen:
             taken.append(item)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from annotators.label_studio.ledger import ASSIGNMENTS, SHARED, Ledger, ProjectRecord, of_rater
+from annotators.label_studio.ledger import ASSIGNMENTS, SHARED, Ledger, of_rater
 from annotators.label_studio.listing import accounts
 from annotators.label_studio.push import Pushed, Say, answered_keys, bring, ensure_project, ensure_storage
 from annotators.label_studio.queue import PLAN, Seat, plan
-from annotators.label_studio.raters import SENSITIVE, Rater, pseudonym, secret_mark
+from annotators.label_studio.raters import SENSITIVE, Rater, secret_mark
 from annotators.label_studio.screen import config_digest, labelling_config
 from annotators.label_studio.session import Session
 from annotators.label_studio.tasks import IMAGES, export_image, image_name, image_url, opaque_key, task_of
@@ -95,9 +96,9 @@ def push_study(
         elsewhere = answered.get(rater, {})
         keys = {key for place, told in elsewhere.items() if place != record.project_id for key in told}
         wanted = rows.filter(~pl.col("key").is_in(sorted(keys))) if keys else rows
-        tasks = [_task(row) for row in wanted.iter_rows(named=True)]
+        tasks = [_task(row, settings.show_label) for row in wanted.iter_rows(named=True)]
         at = done
-        imported, copies = bring(session, record.project_id, tasks, config, lambda n, _, at=at: say(at + n, total))
+        imported, copies = bring(session, record.project_id, tasks, config, partial(_say_from, say, at, total))
         done += rows.height
         pushed.append(Pushed(record, imported, len(tasks) - imported, copies, made, again))
         if again and made:
@@ -144,10 +145,9 @@ def deal(
         narrative, planted, case = row["narrative_id"], row["planted"], row["case_id"]
         digest = material.images[case]
         shown = narrative if planted is None else f"{narrative}+{planted}"
-        label = material.labels[case] if settings.show_label else None
         rows.append({**row, "key": opaque_key(secret, shown, row["rater"], OCCASIONS.index(row["occasion"])),
                      "image_digest": digest, "image": image_name(secret, digest, endings[digest]),
-                     "pre_edit": material.texts[narrative, planted], "label": label})  # fmt: skip
+                     "pre_edit": material.texts[narrative, planted], "label": material.labels[case]})  # fmt: skip
     ledger.assign(pl.DataFrame(rows, schema=ASSIGNMENTS))
     return planned.left_out
 
@@ -190,8 +190,9 @@ def _export_images(assignments: pl.DataFrame, root: Path, material: Material) ->
                 export_image(payloads[digest], root, name)
 
 
-def _task(row: Mapping[str, str]) -> dict[str, object]:
-    return task_of(narrative_from_json(row["pre_edit"]), image_url(row["image"]), row["key"], row["label"])
+def _task(row: Mapping[str, str], show_label: bool) -> dict[str, object]:
+    label = row["label"] if show_label else None
+    return task_of(narrative_from_json(row["pre_edit"]), image_url(row["image"]), row["key"], label)
 
 
 def remember_accounts(session: Session, ledger: Ledger, server: str, raters: Mapping[str, Rater]) -> dict[int, str]:
@@ -216,9 +217,5 @@ def _about_accounts(session: Session, ledger: Ledger, server: str, raters: Mappi
     return notes
 
 
-def pseudonym_of(record: ProjectRecord) -> str:
-    """The rater of a project as a table shows it."""
-    return record.rater[:_TITLE_PSEUDONYM]
-
-
-__all__ = ["Material", "Outcome", "deal", "pseudonym", "push_study", "remember_accounts", "server_digest"]
+def _say_from(say: Say, start: int, total: int, done: int, _: int) -> None:
+    say(start + done, total)
