@@ -62,7 +62,9 @@ def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
         pulled = pull_config(config, lambda done, total: screen.progress("pulling", done, total))
     _tell_pulled(pulled)
     print(pulled.path)
-    if problems := [f"{told.project.title!r}: {told.problem}" for told in pulled.fetched if told.there and told.problem]:
+    if problems := [
+        f"{told.project.title!r}: {told.problem}" for told in pulled.fetched if told.there and told.problem
+    ]:
         raise UserError("; ".join(problems))
 
 

@@ -16,7 +16,7 @@ from annotators.label_studio.pull import Fetched, fetch
 from annotators.label_studio.push import Say
 from annotators.label_studio.raters import Rater, annotation_secret, pseudonyms, read_raters
 from annotators.label_studio.session import Session, opened
-from annotators.label_studio.snapshot import snapshot
+from annotators.label_studio.snapshot import known, snapshot
 from annotators.label_studio.study import Outcome, push_study, remember_accounts, server_digest
 from corpus.lease import Lease
 from flows.annotation_material import material
@@ -72,7 +72,7 @@ def pull_study(
     accounts = {(server, number): rater for number, rater in numbers.items()}
     for other in sorted({r.server for r in everywhere} - {server}):
         accounts |= {(other, number): rater for number, rater in ledger.accounts(other, {}).items()}
-    tables = snapshot(raw, ledger.assignments(), everywhere, raters, accounts, ledger.screens())
+    tables = snapshot(raw, known(ledger.assignments(), everywhere, raters, accounts, ledger.screens()))
     return Pulled(tuple(fetched), *tables, ledger.save_snapshot(*tables))
 
 

@@ -41,7 +41,9 @@ class Status:
     pulled: bool
 
 
-def status_of(ledger: Ledger, settings: AnnotateSettings, raters: Mapping[str, Rater], now: datetime.datetime) -> Status:
+def status_of(
+    ledger: Ledger, settings: AnnotateSettings, raters: Mapping[str, Rater], now: datetime.datetime
+) -> Status:
     """The status as of the latest pull; ``now`` with its time zone."""
     tables = ledger.snapshot()
     if not ledger.begun():

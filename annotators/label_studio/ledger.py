@@ -112,7 +112,9 @@ class Ledger:
         """Number of an account -> its rater, for those of now, which are kept, and for those that are gone since."""
         for number, rater in sorted(now.items()):
             self.folder.put_if_absent(f"accounts/{server}-{number}.json", canonical_json({"rater": rater}))
-        names = [name for name in self.folder.names("accounts") if name.startswith(f"{server}-") and name[-5:] == ".json"]
+        names = [
+            name for name in self.folder.names("accounts") if name.startswith(f"{server}-") and name[-5:] == ".json"
+        ]
         kept = {int(name[:-5].rpartition("-")[2]): self._json(f"accounts/{name}")["rater"] for name in names}
         return kept | dict(now)
 

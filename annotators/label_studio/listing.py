@@ -10,6 +10,7 @@ from annotators.label_studio.session import Gone, Session
 from schemas.errors import UserError
 
 _PAGE = 1000
+_LIGHT_PAGE = 10_000
 _IDS = 300
 _TRIES = 5
 #: Fields of a task and of its annotations that a pull reads; no name and no address of a person is among them.
@@ -32,8 +33,10 @@ def tasks_of(session: Session, project: int, include: str, conditions: Sequence[
     The list is read again when it changed under our hands.
     """
     query = {"filters": {"conjunction": "and", "items": list(conditions)}, "ordering": ["tasks:id"]}
-    asked = {"project": project, "include": include, "query": json.dumps(query), "page_size": _PAGE}
-    if "annotations" in include.split(","):
+    asked: dict[str, Any] = {"project": project, "include": include, "query": json.dumps(query)}
+    fields = set(include.split(","))
+    asked["page_size"] = _PAGE if fields & {"data", "annotations"} else _LIGHT_PAGE
+    if "annotations" in fields:
         asked["fields"] = "all"
     for _ in range(_TRIES):
         found: dict[int, dict[str, Any]] = {}
@@ -59,7 +62,9 @@ def tasks_by_id(session: Session, project: int, include: str, ids: Iterable[int]
     """Those of the tasks that are still there."""
     wanted = sorted(ids)
     chunks = [wanted[at : at + _IDS] for at in range(0, len(wanted), _IDS)]
-    return [t for ids in chunks for t in tasks_of(session, project, include, [condition("id", "in_list", "Number", ids)])]
+    return [
+        t for ids in chunks for t in tasks_of(session, project, include, [condition("id", "in_list", "Number", ids)])
+    ]
 
 
 def keys_of(session: Session, project: int) -> dict[str, list[int]]:

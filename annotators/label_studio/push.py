@@ -130,7 +130,9 @@ def bring(session: Session, project: int, tasks: Sequence[Task], config: str, sa
                 sent += len(batch)
                 say(sent, len(wanted))
         except Gone:
-            raise UserError(f"project {project} was deleted while tasks went there: run the same command again") from None
+            raise UserError(
+                f"project {project} was deleted while tasks went there: run the same command again"
+            ) from None
         except Lost as error:
             _wait(session, waits, error)
 

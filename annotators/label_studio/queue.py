@@ -130,7 +130,15 @@ def plan(
             lists[rater].counts["first"] += 1
     pool = [row for row in extras.iter_rows(named=True) if row["narrative_id"] not in set(candidates["narrative_id"])]
     rows = [
-        (seat.rater, lists[seat.rater].next_place + place, i.narrative_id, i.case_id, i.occasion, i.planted, i.probability)
+        (
+            seat.rater,
+            lists[seat.rater].next_place + place,
+            i.narrative_id,
+            i.case_id,
+            i.occasion,
+            i.planted,
+            i.probability,
+        )
         for seat in places
         for place, i in enumerate(_arranged(lists[seat.rater], _open_to(pool, seat), seat.rater, settings))
     ]
@@ -226,7 +234,9 @@ def _repeats(mine: _List, rater: str, settings: AnnotateSettings) -> list[tuple[
     places = {item.narrative_id: -gap for item in mine.earlier}
     places |= {item.narrative_id: at for at, item in enumerate(mine.firsts) if at <= count - 1 - gap}
     number = round(settings.repeat_share * mine.counts["first"]) - mine.counts["repeat"]
-    known = [i for i in (*mine.earlier, *mine.firsts) if i.narrative_id in places and i.narrative_id not in mine.repeated]
+    known = [
+        i for i in (*mine.earlier, *mine.firsts) if i.narrative_id in places and i.narrative_id not in mine.repeated
+    ]
     known.sort(key=lambda item: _number(settings.salt, "repeat", rater, item.narrative_id))
     found = []
     for item in known[: max(0, number)]:

@@ -70,7 +70,9 @@ def read_raters(file: Path, outside: Iterable[str] = ()) -> tuple[Rater, ...]:
     except FileNotFoundError:
         raise ConfigError(f"there is no file of raters {file}: write one, and name it as annotate.raters") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the file of raters {file} cannot be read: it must be YAML with a list called raters") from error
+        raise ConfigError(
+            f"the file of raters {file} cannot be read: it must be YAML with a list called raters"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -20,73 +21,94 @@ from annotators.label_studio.pull import live_of
 from annotators.label_studio.raters import Rater
 from annotators.label_studio.screen import assert_config
 from corpus.digests import digest_of
-from schemas.narrative import Narrative, narrative_from_json, narrative_to_json
+from schemas.narrative import narrative_from_json, narrative_to_json
 from schemas.scoring import SCORES
 from schemas.tables import ANNOTATIONS, DIMENSIONS, polars_schema
 
-#: ``rule``: unknown_key | unknown_screen | unknown_rater | another_author | unreadable | deleted; ``rater``: of the project.
+#: ``rule``: unknown_key | unknown_screen | unknown_rater | another_author | unreadable | deleted.
 QUARANTINE = pl.Schema({**RAW, "rater": pl.String(), "rule": pl.String(), "reasons": pl.List(pl.String())})
 
 _ANNOTATIONS = polars_schema(ANNOTATIONS)
 _Row = dict[str, Any]
 
 
-def snapshot(
-    raw: pl.DataFrame,
+@dataclass(frozen=True)
+class Known:
+    """What annotations are read with. ``raters``: pseudonym -> rater; ``accounts``: (server, number of an account) ->
+    pseudonym of the rater it belongs to; ``readable``: digests of the labelling screens whose answers can be read."""
+
+    assignments: Mapping[str, _Row]
+    projects: Mapping[tuple[str, int], ProjectRecord]
+    raters: Mapping[str, Rater]
+    accounts: Mapping[tuple[str, int], str]
+    readable: frozenset[str]
+
+
+def known(
     assignments: pl.DataFrame,
     projects: Iterable[ProjectRecord],
     raters: Mapping[str, Rater],
     accounts: Mapping[tuple[str, int], str],
     screens: Mapping[str, str],
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The tables :data:`schemas.tables.ANNOTATIONS` and :data:`QUARANTINE` of all that was seen (``raw``).
+) -> Known:
+    """Gather it; ``screens``: digest -> labelling screen."""
+    return Known(
+        {row["key"]: row for row in assignments.iter_rows(named=True)},
+        {(record.server, record.project_id): record for record in projects},
+        raters,
+        accounts,
+        frozenset(digest for digest, screen in screens.items() if _is_readable(screen)),
+    )
 
-    ``raters``: pseudonym -> rater; ``accounts``: (server, number of an account) -> pseudonym of the rater it belongs to; ``screens``: digest -> labelling screen.
-    """
-    assigned = {row["key"]: row for row in assignments.iter_rows(named=True)}
-    made = {(record.server, record.project_id): record for record in projects}
-    readable = {digest for digest, screen in screens.items() if _is_readable(screen)}
+
+def snapshot(raw: pl.DataFrame, told: Known) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tables :data:`schemas.tables.ANNOTATIONS` and :data:`QUARANTINE` of all that was seen (``raw``)."""
     alive = {_identity(row) for row in live_of(raw).iter_rows(named=True)}
-    originals: dict[str, Narrative] = {}
     rows: list[_Row] = []
     aside: list[_Row] = []
     for states in _by_annotation(raw):
-        record = made[states[0]["server"], states[0]["project_id"]]
-        assignment = assigned.get(states[0]["key"])
-        deleted = _identity(states[0]) not in alive
-        revisions = _revisions(states)
-        read: list[_Row] = []
-        for number, state in enumerate(revisions):
-            told = json.loads(state["raw"])
-            rater, why = _author(told, record, assignment, raters, accounts)
-            if why is None and record.config_digest not in readable:
-                why = ("unknown_screen", ["The labelling screen it was given on is not known."])
-            answers: Answers | list[str] = []
-            if why is None:
-                assert assignment is not None
-                key = assignment["key"]
-                originals[key] = originals.get(key) or narrative_from_json(assignment["pre_edit"])
-                answers = read_answers(told, originals[key])
-                if isinstance(answers, list):
-                    why = ("unreadable", answers)
-            if why is not None:
-                aside.append({**state, "rater": rater, "rule": why[0], "reasons": why[1]})
-                if why[0] != "another_author":
-                    read = [{**row, "is_latest": False} for row in read]
-                continue
-            assert isinstance(answers, Answers)
-            assert assignment is not None
+        read, refused = _read(states, told)
+        if _identity(states[0]) not in alive:
+            rater = told.projects[states[0]["server"], states[0]["project_id"]].rater
+            refused.append(
+                {**states[-1], "rater": rater, "rule": "deleted", "reasons": ["It was deleted on the server."]}
+            )
             read = [{**row, "is_latest": False} for row in read]
-            facts = {**_facts(state, record, assignment, rater, raters[rater]), **_said(answers)}
-            read.append({**facts, "revision": number, "is_latest": not deleted,
-                         "annotation_id": digest_of(*_identity(state), number)[:32]})  # fmt: skip
-        if deleted:
-            aside.append({**states[-1], "rater": record.rater, "rule": "deleted",
-                          "reasons": ["It was deleted on the server."]})  # fmt: skip
         rows += read
+        aside += refused
     order = ["narrative_id", "rater", "occasion", "updated_at", "annotation_id"]
     frame = _latest_only(pl.DataFrame(rows, schema=_ANNOTATIONS)).sort(order)
-    return frame, pl.DataFrame(aside, schema=QUARANTINE).sort("key", "updated_at", "server_annotation_id", "rule", "raw")
+    set_aside = pl.DataFrame(aside, schema=QUARANTINE)
+    return frame, set_aside.sort("key", "updated_at", "server_annotation_id", "rule", "raw")
+
+
+def _read(states: list[_Row], told: Known) -> tuple[list[_Row], list[_Row]]:
+    """The rows of one annotation, the last of them latest if it is the last word, and what of it is set aside."""
+    record = told.projects[states[0]["server"], states[0]["project_id"]]
+    assignment = told.assignments.get(states[0]["key"])
+    rows: list[_Row] = []
+    aside: list[_Row] = []
+    for number, (state, annotation) in enumerate(_revisions(states)):
+        rater, why = _author(annotation, record, assignment, told)
+        if why is None and record.config_digest not in told.readable:
+            why = ("unknown_screen", ["The labelling screen it was given on is not known."])
+        answers: Answers | list[str] = []
+        if why is None and assignment is not None:
+            shown = narrative_from_json(assignment["pre_edit"]) if '"corrected"' in state["raw"] else None
+            answers = read_answers(annotation, shown)
+        if why is None and isinstance(answers, list):
+            why = ("unreadable", answers)
+        if why is None or why[0] != "another_author":
+            rows = [{**row, "is_latest": False} for row in rows]
+        if why is not None:
+            aside.append({**state, "rater": rater, "rule": why[0], "reasons": why[1]})
+            continue
+        assert isinstance(answers, Answers)
+        assert assignment is not None
+        facts = _facts(state, record, assignment, rater, told.raters[rater])
+        name = digest_of(*_identity(state), number)[:32]
+        rows.append({**facts, **_said(answers), "annotation_id": name, "revision": number, "is_latest": True})
+    return rows, aside
 
 
 def _by_annotation(raw: pl.DataFrame) -> Iterable[list[_Row]]:
@@ -101,17 +123,18 @@ def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["server"], row["project_id"], row["task_id"], row["server_annotation_id"], row["created_at"])
 
 
-def _revisions(states: list[_Row]) -> list[_Row]:
-    """The last state of each content by each author, in the order in which they came."""
-    revisions: list[_Row] = []
+def _revisions(states: list[_Row]) -> list[tuple[_Row, dict[str, Any]]]:
+    """The last state of each content by each author, in the order in which they came, with the annotation in it."""
+    revisions: list[tuple[_Row, dict[str, Any]]] = []
     before = None
     for state in states:
-        told = json.loads(state["raw"])
-        content = (_content(told), told.get("updated_by"), told.get("completed_by"))
-        if content == before:
-            revisions[-1] = state
+        annotation = json.loads(state["raw"])
+        told = (annotation.get("updated_by"), annotation.get("completed_by"))
+        content = (told, _content(annotation)) if len(states) > 1 else None
+        if revisions and content == before:
+            revisions[-1] = (state, annotation)
         else:
-            revisions.append(state)
+            revisions.append((state, annotation))
         before = content
     return revisions
 
@@ -126,14 +149,11 @@ def _content(told: Mapping[str, Any]) -> Any:
 
 
 def _author(
-    told: Mapping[str, Any],
-    record: ProjectRecord,
-    assignment: Mapping[str, Any] | None,
-    raters: Mapping[str, Rater],
-    accounts: Mapping[tuple[str, int], str],
+    annotation: Mapping[str, Any], record: ProjectRecord, assignment: Mapping[str, Any] | None, told: Known
 ) -> tuple[str, tuple[str, list[str]] | None]:
     """The rater who wrote it, and why it does not count, if it does not."""
-    by, last = told.get("completed_by"), told.get("updated_by")
+    accounts, raters = told.accounts, told.raters
+    by, last = annotation.get("completed_by"), annotation.get("updated_by")
     rater = accounts.get((record.server, by), "") if isinstance(by, int) else ""
     if assignment is None or assignment["rater"] != record.rater:
         return rater, ("unknown_key", ["Nothing was assigned under this key in this project."])

@@ -102,7 +102,9 @@ def push_study(
         done += rows.height
         pushed.append(Pushed(record, imported, len(tasks) - imported, copies, made, again))
         if again and made:
-            notes.append(f"{record.title!r} had been deleted on the server and was made anew, without what was answered")
+            notes.append(
+                f"{record.title!r} had been deleted on the server and was made anew, without what was answered"
+            )
     notes += _about_accounts(session, ledger, server, {name: raters[name] for name in active})
     if settings.shared_project:
         notes.append("one project is shared by all raters: it is not blind, whoever looks can see what others answered")
@@ -186,7 +188,9 @@ def _export_images(assignments: pl.DataFrame, root: Path, material: Material) ->
             payloads = material.payloads(some)
             for digest, name in some.items():
                 if digest not in payloads:
-                    raise UserError(f"image {digest} was assigned, but the latest build has it no more: run the build that had it")
+                    raise UserError(
+                        f"image {digest} was assigned, but the latest build has it no more: run the build that had it"
+                    )
                 export_image(payloads[digest], root, name)
 
 

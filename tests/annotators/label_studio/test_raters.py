@@ -11,7 +11,12 @@ from annotators.label_studio.raters import SECRET_VARIABLE, annotation_secret, p
 from schemas.errors import ConfigError, UserError
 
 SECRET = b"a secret of the tests"
-ONE = {"email": "Ada@Example.org", "credential": "board_certified", "attested_on": "2026-01-02", "attested_by": "Clinic"}
+ONE = {
+    "email": "Ada@Example.org",
+    "credential": "board_certified",
+    "attested_on": "2026-01-02",
+    "attested_by": "Clinic",
+}
 
 
 def written(folder: Path, *raters: dict[str, object]) -> Path:
