@@ -1,4 +1,4 @@
-"""A real Label Studio, started once per session.
+"""A real Label Studio and a real browser, each started once per session.
 
 What takes minutes the first time (the server's environment) or half a minute (its migrated database) is kept in
 ``$DERMCOT_TEST_CACHE``, by default ``~/.cache/dermcot-tests``, and copied from there.
@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from annotators.label_studio.installation import MARKER, installed
 from annotators.label_studio.server import Server, running_server
 from schemas.errors import UserError
+from tests.annotators.label_studio.raters import FLAGS
 
 CACHE = Path(os.environ.get("DERMCOT_TEST_CACHE", Path.home() / ".cache" / "dermcot-tests")) / "label-studio"
 
@@ -61,3 +63,24 @@ def studio(template: Path, environment: Path, tmp_path_factory: pytest.TempPathF
     folder = copied(template, tmp_path_factory.mktemp("studio") / "folder")
     with running_server(folder, environment=environment) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def client(studio: Server) -> Any:
+    from annotators.label_studio.server import connect
+
+    return connect(studio.url, studio.token)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium that can look up no name."""
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield window
+        window.close()
