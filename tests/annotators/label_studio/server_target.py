@@ -1,4 +1,4 @@
-"""Serves, or installs, until it is killed: ``python -m tests.annotators.label_studio.server_target FOLDER ENVIRONMENT``."""
+"""Serves FOLDER with ENVIRONMENT, or with - for FOLDER installs ENVIRONMENT, until it is killed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotators.label_studio.answers import Answers, read_answers
-from annotators.label_studio.controls import CANNOT_JUDGE, CHOICES, DECISIONS, FLAGS
+from annotators.label_studio.controls import CANNOT_JUDGE, DECISIONS, FLAGS
 from schemas.narrative import render_sections
 from schemas.tables import DIMENSIONS
 from tests.annotators.label_studio.cases import narrative

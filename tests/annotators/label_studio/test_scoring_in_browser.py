@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -55,9 +54,7 @@ def stored(client: Any, project: int, email: str) -> list[tuple[dict[str, Any], 
     return found
 
 
-def test_two_dermatologists_score_five_cases_each(
-    raters: tuple[Rater, Rater], studio: Server, client: Any
-) -> None:
+def test_two_dermatologists_score_five_cases_each(raters: tuple[Rater, Rater], studio: Server, client: Any) -> None:
     project = project_of(studio, client, "Five cases", [narrative(f"Melanoma {i}") for i in range(5)])
     first, second = raters
     first.open(project)
@@ -113,9 +110,7 @@ def test_two_dermatologists_score_five_cases_each(
     assert (one.critique, one.corrected, one.flags) == (None, None, ())
     assert (two.scores, two.decision, two.critique) == (scores(4, 3, 4, 3, 4, 0), "revise", "Say how soon.")
     expected = narrative("Melanoma 1")
-    assert two.corrected == expected.model_copy(
-        update={"next_step": f"{expected.next_step} Do so within two weeks."}
-    )
+    assert two.corrected == expected.model_copy(update={"next_step": f"{expected.next_step} Do so within two weeks."})
     assert (three.scores, three.decision) == (scores(0, 0, 1, 2, 1, 2), "reject")
     assert (three.critique, three.flags) == ("Not this lesion.", ("bad_image", "identifiable_person"))
     assert (four.scores, four.decision, four.cannot_judge) == ({}, None, ("outside_my_field",))
@@ -191,29 +186,28 @@ def test_hostile_texts_are_shown_and_never_run(raters: tuple[Rater, Rater], stud
     assert rater.page.evaluate("window.pwned") is None
 
 
+OUTSIDE = """
+() => {
+  const bar = document.querySelector('[data-testid^=bottombar-]').getBoundingClientRect();
+  const seen = [...document.querySelectorAll('.dx label, .dx .lsf-image, .dx .lsf-toolbar button, .dx textarea')]
+    .map(e => [e.name || e.innerText || e.className, e.getBoundingClientRect()]).filter(([, r]) => r.width);
+  const out = seen.filter(([, r]) => r.left < 0 || r.top < 0 || r.right > innerWidth || r.bottom > bar.top + 1);
+  const scrolled = [...document.querySelectorAll('*')].filter(e => !e.closest('.dx') && e.querySelector('.dx')
+    && /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 2);
+  return [seen.length, bar.bottom <= innerHeight && bar.right <= innerWidth,
+          [...out.map(([name]) => name), ...scrolled.map(e => e.className)]];
+}
+"""
+
+
 def assert_nothing_is_cut_off(rater: Rater) -> None:
     """Every control lies inside the window, above the bar with the button, and the page cannot be scrolled."""
-    size = rater.page.viewport_size
-    bar = rater.page.locator(SUBMIT).first.bounding_box() or rater.page.locator(UPDATE).first.bounding_box()
-    assert bar is not None
-    assert bar["x"] + bar["width"] <= size["width"]
-    assert bar["y"] + bar["height"] <= size["height"]
+    shown, bar_inside, outside = rater.page.evaluate(OUTSIDE)
+    assert shown >= 36 + 3 + 5 + 2
+    assert bar_inside
+    assert outside == []
     frame, image = (rater.page.locator(f".dx-look .lsf-image{what}").first.bounding_box() for what in ("", " img"))
     assert all(abs(image[side] - frame[side]) <= 2 for side in image), "the edges of the image are cut off"
-    for control in rater.page.locator(".dx label, .dx-look .lsf-image, .dx-look button, .dx textarea:visible").all():
-        box = control.bounding_box()
-        if box is None:
-            continue
-        words = control.inner_text()[:30]
-        assert box["x"] >= 0, words
-        assert box["x"] + box["width"] <= size["width"], words
-        assert box["y"] >= 0, words
-        assert box["y"] + box["height"] <= bar["y"], words
-    assert rater.page.evaluate(
-        "[...document.querySelectorAll('html, body, main, [class*=content], [class*=editor]')]"
-        ".filter(e => !e.closest('.dx') && /auto|scroll/.test(getComputedStyle(e).overflowY) && "
-        "e.scrollHeight > e.clientHeight + 2).map(e => e.className)"
-    ) == []
 
 
 @pytest.mark.parametrize("size", [(1366, 768), (1440, 900), (1920, 1080)])
@@ -240,16 +234,14 @@ def test_everything_fits_the_screen(
     assert rater.page.locator(".dx-look .lsf-image").first.bounding_box()["height"] > 0.6 * size[1]
 
 
-def test_the_meaning_of_a_score_stands_under_its_row(
-    raters: tuple[Rater, Rater], studio: Server, client: Any
-) -> None:
+def test_the_meaning_of_a_score_stands_under_its_row(raters: tuple[Rater, Rater], studio: Server, client: Any) -> None:
     from schemas.scoring import scoring_scale
 
     project = project_of(studio, client, "Meaning", [narrative()])
     rater = raters[0]
     rater.open(project)
     for name, scale in scoring_scale().items():
-        for score, anchor in enumerate(scale.anchors):
+        for score, anchor in list(enumerate(scale.anchors))[::2]:
             rater.page.hover(f'label:has(input[name="{native(name, str(score))}"])')
             assert rater.page.get_by_text(anchor, exact=True).is_visible()
         rater.page.mouse.move(5, 5)
@@ -295,4 +287,3 @@ def test_nothing_gives_the_case_away_and_nothing_leaves_the_machine(
     for other in raters:
         local = {urlsplit(url).hostname for url in other.asked if not url.startswith(("data:", "blob:"))}
         assert local == {"127.0.0.1"}
-    assert json.dumps(task.data)

@@ -89,7 +89,9 @@ def test_it_listens_on_loopback_alone(studio: Server) -> None:
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("url", ["", "labels.example.org", "ftp://127.0.0.1", "http://", "http://a/?b=c", "http://u:p@a"])
+@pytest.mark.parametrize(
+    "url", ["", "labels.example.org", "ftp://127.0.0.1", "http://", "http://a/?b=c", "http://u:p@a"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     assert "address" in refused(url, "x" * 40)
 
@@ -144,7 +146,7 @@ def test_a_token_replaced_by_a_newer_one(studio_folder: Path, environment: Path)
             newer = answer.raise_for_status().json()["refresh"]
         assert "revoked or replaced" in refused(server.url, server.token)
         assert connect(server.url, newer).versions.get().edition == "Community"
-        with pytest.raises(UserError, match="is running in .* already"), running_server(studio_folder):
+        with pytest.raises(UserError, match="a Label Studio is running in"), running_server(studio_folder):
             pass
 
 

@@ -27,7 +27,9 @@ PARTS = st.tuples(st.text(), st.text(), st.integers(0, 99))
 
 
 @given(PARTS, PARTS, st.binary(min_size=16, max_size=32))
-def test_keys_are_opaque_stable_and_differ(one: tuple[str, str, int], other: tuple[str, str, int], secret: bytes) -> None:
+def test_keys_are_opaque_stable_and_differ(
+    one: tuple[str, str, int], other: tuple[str, str, int], secret: bytes
+) -> None:
     key = opaque_key(secret, *one)
     assert key == opaque_key(secret, *one)
     assert len(key) == 32
@@ -64,9 +66,7 @@ def test_hostile_text_stays_as_it_is_and_can_be_corrected(text: str) -> None:
 
 
 def test_a_first_impression_that_was_given_up_is_shown_before_what_is_weighed() -> None:
-    first = FirstImpression(
-        diagnosis="Naevus", taxonomy_id="nevus", evidence_for=("small",), turned_by=("it grew",)
-    )
+    first = FirstImpression(diagnosis="Naevus", taxonomy_id="nevus", evidence_for=("small",), turned_by=("it grew",))
     texts = section_texts(narrative().model_copy(update={"first_impression": first}))
     assert texts["differential"].startswith("• First impression, given up: Naevus\n   + small\n   turned by: it grew\n")
     assert "taxonomy" not in str(texts)
