@@ -1,4 +1,4 @@
-"""The commands that bring narratives to dermatologists and their scores back: ``dermcot annotate push | pull | status``."""
+"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | status``."""
 
 from __future__ import annotations
 

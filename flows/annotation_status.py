@@ -67,8 +67,7 @@ def status_of(
 
 
 def agreement_so_far(latest: pl.DataFrame) -> pl.DataFrame:
-    """``dimension``, ``measure``, ``estimate``, ``low``, ``high``, ``n_items``: ordinal alpha of scores, nominal alpha of
-    decisions, over narratives without a planted fault that two or more raters saw for the first time."""
+    """Ordinal alpha of scores and nominal alpha of decisions, over what two or more raters saw for the first time."""
     told = latest.filter((pl.col("occasion") == "first") & pl.col("planted").is_null())
     told = told.rename({"narrative_id": "item"})
     columns = ["dimension", "measure", "estimate", "low", "high", "n_items"]

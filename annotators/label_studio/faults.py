@@ -1,6 +1,7 @@
 """Faults put into narratives on purpose, so that it can be told whether a rater would notice.
 
-Each fault is one that a dermatologist takes points off for at once. A faulty narrative is shown, scored and thrown away.
+Each fault is one that a dermatologist takes points off for at once. A faulty narrative is shown, scored and thrown
+away.
 """
 
 from __future__ import annotations

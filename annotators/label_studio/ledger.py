@@ -30,8 +30,8 @@ from corpus.filesystem import Folder
 from schemas.errors import StoreError, UserError
 
 #: :data:`annotators.label_studio.queue.PLAN` and: ``key``: the task's opaque key; ``image_digest`` and ``image``: the
-#: image and the file name it is shown under; ``pre_edit``: JSON of the narrative as it is shown; ``label``: what the case
-#: is recorded as.
+#: image and the file name it is shown under; ``pre_edit``: JSON of the narrative as it is shown; ``label``: what the
+#: case is recorded as.
 ASSIGNMENTS = pl.Schema(
     {
         "key": pl.String(),
@@ -124,7 +124,7 @@ class Ledger:
         name = f"projects/{record.server}-{record.project_id}.json"
         if not self.folder.put_if_absent(name, canonical_json(asdict(record))) and self._json(name) != asdict(record):
             raise UserError(
-                f"project {record.project_id} is known as another one: did the server begin anew under its old address? "
+                f"project {record.project_id} is known as another one: did the server begin anew at its old address? "
                 "If so, give it another name as annotate.server"
             )
 

@@ -1,8 +1,8 @@
 """Tasks go to Label Studio exactly once, whatever breaks on the way.
 
-Importing is not idempotent there, and an error does not say that nothing was imported. So every import is preceded by a
-look at what is there, every error is followed by one, and only what is missing is sent. An import that a gateway gave up
-on may still be under way while we look: a copy that comes about so is found by the next look, and the younger one is
+Importing is not idempotent there, and an error does not say that nothing was imported. So every import is preceded by
+a look at what is there, every error is followed by one, and only what is missing is sent. An import that a gateway gave
+up on may still be under way while we look: a copy that comes about so is found by the next look, and the younger one is
 removed as long as nobody has worked on it.
 """
 
@@ -58,7 +58,7 @@ def ensure_project(
         if (told := project_of(session, record.project_id)) is not None:
             if told["description"] != settings["description"]:
                 raise UserError(
-                    f"project {record.project_id} at {session.base} is not the one that was made as {record.title!r}: if "
+                    f"project {record.project_id} at {session.base} is not the one made as {record.title!r}: if "
                     "the server began anew under its old address, give it another name as annotate.server; if somebody "
                     "edited the project's description, put it back"
                 )
@@ -78,9 +78,9 @@ def refuse_if_edited(record: ProjectRecord, told: Mapping[str, Any], base: str) 
     """:class:`UserError` unless the project still has the labelling screen it was made with."""
     if config_digest(str(told["label_config"])) != record.config_digest:
         raise UserError(
-            f"the labelling screen of {record.title!r} (project {record.project_id} at {base}) was edited on the server: "
-            f"put back the text of annotation/screens/{record.config_digest}.xml in its settings, since answers are read "
-            "with the screen they were given on; a changed screen belongs into a project of its own"
+            f"the screen of {record.title!r} (project {record.project_id} at {base}) was edited on the server: "
+            f"put back the text of annotation/screens/{record.config_digest}.xml in its settings, since answers are "
+            "read with the screen they were given on; a changed screen belongs into a project of its own"
         )
 
 

@@ -1,7 +1,7 @@
 """Who scores: the registry of raters, and the pseudonyms under which their work is kept.
 
-The registry holds e-mail addresses, so it lies outside the workspace and nothing copies it there. A pseudonym is a keyed
-digest of the address: without the secret nobody can try addresses until one fits.
+The registry holds e-mail addresses, so it lies outside the workspace and nothing copies it there. A pseudonym is a
+keyed digest of the address: without the secret nobody can try addresses until one fits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SENSITIVE: tuple[str, ...] = get_args(Sensitive)
 
 
 class Rater(BaseModel):
-    """One rater. ``sensitive``: kinds of cases the rater agreed to see; ``attested_by``: who vouched for the credential."""
+    """One rater. ``sensitive``: cases the rater agreed to see; ``attested_by``: who vouched for the credential."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,7 +99,7 @@ def secret_mark(secret: bytes) -> str:
 
 
 def annotation_secret(file: Path | None = None) -> bytes:
-    """The secret behind keys and pseudonyms: from the environment, else from a file of the user's, made on first use."""
+    """The secret behind keys and pseudonyms: of the environment, else of the user's file, made on first use."""
     if given := os.environ.get(SECRET_VARIABLE, "").strip():
         if len(given.encode()) < _LEAST_SECRET:
             raise UserError(f"{SECRET_VARIABLE} is shorter than {_LEAST_SECRET} characters: take a longer random one")

@@ -136,8 +136,8 @@ def deal(
         settings = settings.model_copy(update={"repeat_share": 0.0})
     elif settings.raters_per_case > len(seats):
         raise UserError(
-            f"annotate.raters_per_case is {settings.raters_per_case}, but only {len(seats)} raters are active: add raters, or "
-            "lower it"
+            f"annotate.raters_per_case is {settings.raters_per_case}, but only {len(seats)} raters are active: "
+            "add raters, or lower it"
         )
     already = before.select(list(PLAN))
     planned = plan(material.candidates, material.extras, seats, already, settings, per_case, frozenset(void))

@@ -148,7 +148,7 @@ def answer_all(
         with opened(server.url, tokens[raters[record.rater].email]) as session:
             tasks = tasks_of(session, record.project_id, "id,data")
             with ThreadPoolExecutor(threads) as pool:
-                numbers = pool.map(lambda task: give(session, task["id"], answer()), tasks)  # noqa: B023
+                numbers = pool.map(lambda task: give(session, task["id"], answer()), tasks)
             given |= {task["data"]["key"]: number for task, number in zip(tasks, numbers, strict=True)}
     return given
 

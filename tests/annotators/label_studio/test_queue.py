@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -153,4 +154,4 @@ def test_the_other_orders_begin_with_what_they_are_named_after(order: Any, first
 def test_two_narratives_of_one_case_do_not_follow_each_other() -> None:
     made = plan(candidates(40, per_case=2), extras(5), seats(1), NOTHING, told(raters_per_case=1, repeat_share=0.0))
     cases = made.assignments.sort("place")["case_id"].to_list()
-    assert all(a != b for a, b in zip(cases, cases[1:], strict=False))
+    assert all(a != b for a, b in pairwise(cases))
