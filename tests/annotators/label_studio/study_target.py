@@ -9,6 +9,7 @@ from annotators.label_studio.session import opened
 from annotators.label_studio.study import push_study, server_digest
 from corpus.lease import Lease
 from flows.annotation import pull_study
+from flows.cli import guarded
 from schemas.config import AnnotateSettings
 from tests.annotators.label_studio.study_parts import SECRET, ledger_in, made_up, panel
 
@@ -34,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -33,11 +33,11 @@ def built(drawn_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     file = write_config(folder / "config.yaml", drawn_sample)
     from flows.build import run_build
-    from flows.execute import PlainRunner
+    from flows.execute import InProcess
     from schemas.config_file import load_config
     from tests.conftest import Quiet
 
-    run_build(load_config(file), PlainRunner(2), Quiet())
+    run_build(load_config(file), InProcess(), Quiet())
     return file
 
 
@@ -126,7 +126,7 @@ def _queue(built: Path) -> pl.DataFrame:
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
-    ("command", "changes", "environment", "said"),
+    ("command", "changes", "variables", "said"),
     [
         ("push", {"url": "http://127.0.0.1:9"}, {}, "nothing answers at"),
         ("push", {"url": "labels"}, {}, "is no address"),
@@ -147,10 +147,10 @@ def test_a_mistake_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     command: str,
     changes: dict[str, Any],
-    environment: dict[str, str],
+    variables: dict[str, str],
     said: str,
 ) -> None:
-    for name, value in environment.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert run("annotate", command, "-c", str(study(**changes))) == 2
     errors = capsys.readouterr().err.strip().splitlines()
@@ -190,9 +190,7 @@ def test_agreement_so_far_leaves_out_what_is_not_a_first_look() -> None:
     assert scores["n_items"].to_list() == [20] * 7
 
 
-def test_status_before_any_pull_tells_what_is_left(
-    study: Callable[..., Path], built: Path, tmp_path: Path
-) -> None:
+def test_status_before_any_pull_tells_what_is_left(study: Callable[..., Path], built: Path, tmp_path: Path) -> None:
     from schemas.config_file import load_config
 
     Ledger(str(built.parent / "workspace")).folder.delete("")

@@ -90,7 +90,7 @@ def disturb(what: str, crashing: Crashing, folder: Path, cases: int, seconds: fl
         if server:
             crashing.kill()
             _, errors = process.communicate(timeout=600)
-            assert process.returncode == 0, errors
+            assert process.returncode == 0 or errors.startswith("Error: nothing answers at"), errors
         else:
             process.kill()
             process.communicate()
