@@ -22,8 +22,9 @@ from annotators.label_studio.push import refuse_if_edited
 from annotators.label_studio.session import Gone, Session
 from schemas.errors import UserError
 
-#: An import under way may commit long after the time it wrote down.
-MARGIN = datetime.timedelta(hours=1)
+#: A change may be committed a little after the time it wrote down. What an import under way brings later than that is
+#: missed by time and found by count.
+MARGIN = datetime.timedelta(minutes=1)
 _SOME = [condition("total_annotations", "greater", "Number", 0)]
 _SKIPPED = [condition("cancelled_annotations", "greater", "Number", 0)]
 #: Above this share of a project's known tasks it is quicker to read all of them.
