@@ -14,7 +14,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from flows.annotate import annotate
+from flows.annotate_commands import annotate
 from flows.narrative_sets import narrative_sets
 from schemas.config import Config
 from schemas.config_file import load_config

@@ -219,6 +219,36 @@ class ExecutionSettings(Settings):
     rows_per_shard: Annotated[int, Field(ge=1)] = 256
 
 
+class AnnotateSettings(Settings):
+    """Scores by dermatologists through Label Studio; nothing here changes a release.
+
+    ``url``: its address; ``server``: a name that stays when the address changes (the address by default);
+    ``token_file`` and ``raters``: files that lie outside the workspace; ``document_root``: the folder whose images the
+    server shows, as seen from here, and ``document_root_there`` as the server sees it. Shares are of a rater's own
+    cases. ``gold``: a table with the column ``narrative_id`` of narratives whose scores are known.
+    """
+
+    url: str = "http://127.0.0.1:8080"
+    server: str | None = None
+    token_file: str | None = None
+    raters: str = "raters.yaml"
+    document_root: str = "label_studio/files"
+    document_root_there: str | None = None
+    title: Annotated[str, Field(min_length=1, max_length=20)] = "DermCoT"
+    raters_per_case: Annotated[int, Field(ge=1, le=20)] = 3
+    order: Literal["stratified", "uncertain", "disagreeing"] = "stratified"
+    uncertain_at: Score = 3.5
+    practice: Annotated[int, Field(ge=0, le=50)] = 5
+    gold: str | None = None
+    gold_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    planted_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    repeat_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    show_label: bool = False
+    daily_cap: Annotated[int, Field(ge=1)] | None = 60
+    shared_project: bool = False
+    salt: str = "dermcot"
+
+
 class Config(Settings):
     """A whole build. Paths are relative to the configuration file until
     :func:`schemas.config_file.load_config` makes them absolute."""
@@ -237,6 +267,7 @@ class Config(Settings):
     certification: CertificationSettings = CertificationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
+    annotate: AnnotateSettings = AnnotateSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
     @model_validator(mode="after")
@@ -259,7 +290,7 @@ class Config(Settings):
 
     def published(self) -> dict[str, Any]:
         """The configuration as a release records it: everything that shapes the result, no path of this machine."""
-        record = self.model_dump(mode="json", exclude={"workspace", "releases", "execution"})
+        record = self.model_dump(mode="json", exclude={"workspace", "releases", "annotate", "execution"})
         for source in record["sources"]:
             del source["path"]
         for told in record["propose"]["imported"]:

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.config import Config
+from schemas.config import AnnotateSettings, Config
 from schemas.errors import ConfigError
 
 
@@ -43,11 +43,17 @@ def load_config(
             "sources": sources,
             "decontaminate": config.decontaminate.model_copy(update={"manifests": manifests}),
             "propose": config.propose.model_copy(update={"imported": imported}),
+            "annotate": _annotate(config.annotate, base),
             "workspace": _absolute(workspace, Path.cwd()) if workspace else _absolute(config.workspace, base),
             "releases": _absolute(releases, Path.cwd()) if releases else _absolute(config.releases, base),
             "limit": config.limit if limit is None else limit,
         }
     )
+
+
+def _annotate(told: AnnotateSettings, base: Path) -> AnnotateSettings:
+    paths = {name: getattr(told, name) for name in ("token_file", "raters", "document_root", "gold")}
+    return told.model_copy(update={name: path and _absolute(path, base) for name, path in paths.items()})
 
 
 def _absolute(path: str, base: Path) -> str:

@@ -29,7 +29,7 @@ print("ok")
     [
         (("schemas", "corpus", "annotators", "quality"), (*HEAVY, "prefect"), ()),
         (("flows",), HEAVY, ("flows.__main__",)),
-        (("flows",), (*HEAVY, "prefect"), ("flows.__main__", "flows.pipeline")),
+        (("flows",), (*HEAVY, "prefect"), ("flows.__main__", "flows.annotation_flows", "flows.pipeline")),
     ],
 )
 def test_the_core_imports_without_heavy_packages(

@@ -58,12 +58,23 @@ def connect(url: str, token: str) -> LabelStudio:
         raise UserError("Label Studio's client is not installed: pip install 'dermcot[studio]'") from error
     import httpx
 
+    base = checked(url, token)
+    http = httpx.Client(timeout=_TIMEOUT, trust_env=not is_here(base), follow_redirects=True)
+    return LabelStudio(base_url=base, api_key=token, timeout=_TIMEOUT, max_retries=0, httpx_client=http)
+
+
+def checked(url: str, token: str) -> str:
+    """The address as requests need it, once what answers there has been seen to be a Label Studio that takes the token.
+
+    Raises :class:`UserError` with one sentence for whatever is wrong.
+    """
+    import httpx
+
     base = _base(url)
-    with httpx.Client(base_url=base, timeout=_TIMEOUT, trust_env=not _is_here(base)) as client:
+    with httpx.Client(base_url=base, timeout=_TIMEOUT, trust_env=not is_here(base)) as client:
         _check_version(_ask(client, base, "GET", "api/version"), base)
         _check_token(client, base, token)
-    http = httpx.Client(timeout=_TIMEOUT, trust_env=not _is_here(base), follow_redirects=True)
-    return LabelStudio(base_url=base, api_key=token, timeout=_TIMEOUT, max_retries=0, httpx_client=http)
+    return base
 
 
 def _base(url: str) -> str:
@@ -76,7 +87,8 @@ def _base(url: str) -> str:
     return url.strip().rstrip("/") + "/"
 
 
-def _is_here(base: str) -> bool:
+def is_here(base: str) -> bool:
+    """Whether an address is of this machine, so that no proxy is asked for it."""
     return urlsplit(base).hostname in ("127.0.0.1", "::1", "localhost")
 
 

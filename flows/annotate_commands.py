@@ -1,0 +1,155 @@
+"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | status``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.annotate import annotate
+from schemas.config_file import load_config
+from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from annotators.label_studio.study import Outcome
+    from flows.annotation import Pulled
+    from flows.annotation_status import Status
+
+ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", show_default=True)]
+Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the build keeps its work (folder or URL).")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over any field; may be repeated.")]
+_DEFAULT = Path("dermcot.yaml")
+
+
+@annotate.command()
+def push(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overrides: Overrides = None) -> None:
+    """Bring the certification queue to the raters' projects; run it again at any time, nothing is ever there twice.
+
+    Example: dermcot annotate push -c dermcot.yaml --set annotate.url=http://127.0.0.1:8080
+    """
+    from flows.annotation import push_config
+    from flows.report import Screen
+
+    config = load_config(config_file, overrides or (), workspace=workspace)
+    with Screen() as screen:
+        outcome = push_config(config, lambda done, total: screen.progress("pushing", done, total))
+    _console().print(_pushed(outcome))
+    for note in outcome.notes:
+        _console().print(note)
+    if outcome.left_out:
+        _console().print(
+            f"{len(outcome.left_out):,} narratives of sensitive cases were left out: too few raters agreed to see them"
+        )
+    print(sum(told.imported for told in outcome.pushed))
+
+
+@annotate.command()
+def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overrides: Overrides = None) -> None:
+    """Fetch what the raters answered since the last time; the path of the table is the last line printed.
+
+    Example: dermcot annotate pull -c dermcot.yaml
+    """
+    from flows.annotation import pull_config
+    from flows.report import Screen
+
+    config = load_config(config_file, overrides or (), workspace=workspace)
+    with Screen() as screen:
+        pulled = pull_config(config, lambda done, total: screen.progress("pulling", done, total))
+    _tell_pulled(pulled)
+    print(pulled.path)
+    if problems := [
+        f"{told.project.title!r}: {told.problem}" for told in pulled.fetched if told.there and told.problem
+    ]:
+        raise UserError("; ".join(problems))
+
+
+@annotate.command()
+def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overrides: Overrides = None) -> None:
+    """Tell how far every rater is and how well they agree, as of the latest pull.
+
+    Example: dermcot annotate status -c dermcot.yaml
+    """
+    import datetime
+
+    from annotators.label_studio.ledger import Ledger
+    from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters
+    from flows.annotation_status import status_of
+
+    config = load_config(config_file, overrides or (), workspace=workspace)
+    registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
+    raters = pseudonyms(registry, annotation_secret())
+    now = datetime.datetime.now().astimezone()
+    told = status_of(Ledger(config.workspace), config.annotate, raters, now)
+    console = _console(sys.stdout)
+    console.print(_raters_table(told))
+    for row in told.raters:
+        if row.capped:
+            console.print(f"{row.rater} has answered {row.today} cases today: that is enough, time to rest")
+    if not told.pulled:
+        console.print("Nothing was pulled yet: run `dermcot annotate pull`.")
+        return
+    console.print(_agreement_table(told))
+
+
+def _console(file: object = sys.stderr) -> Console:
+    console = Console(file=file, highlight=False)  # type: ignore[arg-type]
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number > 1 else "left")
+    return table
+
+
+def _pushed(outcome: Outcome) -> Table:
+    table = _table("Pushed", "project", "number", "imported", "were there", "copies removed")
+    for told in outcome.pushed:
+        cells = (told.imported, told.there, told.copies_removed)
+        table.add_row(told.project.title, str(told.project.project_id), *(f"{cell:,}" for cell in cells))
+    return table
+
+
+def _tell_pulled(pulled: Pulled) -> None:
+    table = _table("Pulled", "project", "number", "new", "")
+    for told in pulled.fetched:
+        table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", told.problem or "")
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{int(pulled.annotations['is_latest'].sum()):,} annotations count, "
+        f"{pulled.annotations.filter(~pulled.annotations['is_latest']).height:,} are history, "
+        f"{pulled.quarantine.height:,} were set aside"
+    )
+
+
+def _raters_table(told: Status) -> Table:
+    table = _table("Raters", "rater", "project", "done", "left", "seconds per case", "set aside", "today")
+    for row in told.raters:
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        counts = (f"{row.done:,}", f"{row.left:,}", seconds, f"{row.quarantined:,}", f"{row.today:,}")
+        table.add_row(row.rater, row.title, *counts)
+    return table
+
+
+def _agreement_table(told: Status) -> Table:
+    table = _table("Agreement so far", "dimension", "measure", "estimate", "95 % interval", "narratives")
+    for row in told.agreement.iter_rows(named=True):
+        known = row["estimate"] is not None
+        interval = f"{row['low']:.2f} to {row['high']:.2f}" if known and row["low"] is not None else ""
+        estimate = f"{row['estimate']:.2f}" if known else "none yet"
+        table.add_row(row["dimension"], row["measure"], estimate, interval, f"{row['n_items']:,}")
+    return table
+
+
+__all__ = ["annotate"]
