@@ -262,22 +262,6 @@ EVALUATIONS = _table(
     ],
 )
 
-#: One dermatologist's view of one narrative on one occasion.
-ANNOTATIONS = _table(
-    "annotations",
-    1,
-    [
-        _required("annotation_id", pa.string()),
-        _required("narrative_id", pa.string()),
-        _required("rater_id", pa.string()),
-        _required("occasion", pa.int64()),
-        *_SCORES,
-        _required("decision", pa.string()),
-        pa.field("critique", pa.string()),
-        _required("seconds", pa.float64()),
-    ],
-)
-
 #: The append-only split ledger: a leakage group, its split, since which release, why, and the images that made it.
 LEDGER = _table(
     "splits",
