@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from corpus.annotations import read_snapshot
 from corpus.digests import digest_of, table_digest
 from corpus.filesystem import Folder
 from corpus.ingest import FINGERPRINTS, list_files
@@ -57,6 +58,16 @@ class Build:
     def parent(self) -> Parent:
         """The latest release as it was when this build first looked."""
         return read_parent(Folder(self.config.releases))
+
+    @cached_property
+    def annotations(self) -> pl.DataFrame:
+        """The configured snapshot of raters' answers as it was when this build first looked."""
+        return read_snapshot(self.config.certification.annotations)
+
+    @cached_property
+    def annotations_digest(self) -> str:
+        """Digest of its content, whatever its path."""
+        return table_digest(self.annotations)
 
     def table(self, step: str, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         """A table of a finished step."""
