@@ -17,7 +17,7 @@ from corpus.certification import strata_of
 from corpus.certified import KNOWN, STATES, outcomes
 from corpus.certified_cases import certified_choice, open_queue, refusals, with_certified
 from corpus.splits import FLAGGED, certified_entries
-from flows.plan import Build, Collected
+from flows.plan import ROW_SCHEMAS, Build, Collected
 from quality.agreement import decision_agreement, score_agreement
 from quality.alignment import alignment
 from schemas.config import Config
@@ -63,7 +63,10 @@ def run_correct(build: Build) -> Collected:
     placed = build.table("propose", "selection", ["row_key", "part", "narrative_id"])
     wanted = placed.join(texts.select(narrative_id="parent_narrative_id").unique(), on="narrative_id", how="semi")
     columns = ["narrative_id", "case_id", "candidate", "trajectory", "teacher_terms"]
-    parents = build.store.read_rows("propose", wanted, columns).join(wanted, on="narrative_id", how="semi")
+    parents = pl.DataFrame(schema={name: ROW_SCHEMAS["propose"][name] for name in columns})
+    if wanted.height:
+        made = build.store.read_rows("propose", wanted, columns).select(columns)
+        parents = made.join(wanted, on="narrative_id", how="semi")
     held = build.table("split", "cases", ["case_id", "split"]).filter(pl.col("split") == "certify_queue")["case_id"]
     rows, authors, rejected = corrected_candidates(texts, parents, held)
     kept = {"narratives": rows.height} if rows.height else {}
