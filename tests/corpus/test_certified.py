@@ -274,8 +274,14 @@ def test_refusals_are_told_and_name_nobody() -> None:
 
 
 def queue_row(name: str, case: str, random: bool) -> Row:
-    return {"narrative_id": name, "case_id": case, "image_digests": ["d"], "stratum": "s",
-            "stratified": not random, "random": random, "stratified_probability": None, "random_probability": 0.1, "correction": False}  # fmt: skip
+    drawn = {"random": random, "stratified_probability": None, "random_probability": 0.1, "correction": False}
+    return {
+        "narrative_id": name,
+        "case_id": case,
+        "image_digests": ["d"],
+        "stratum": "s",
+        "stratified": not random,
+    } | drawn
 
 
 def test_the_queue_leaves_out_what_is_decided_and_takes_in_corrections_that_wait() -> None:

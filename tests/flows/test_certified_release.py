@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from corpus.certified import HUMAN
+from corpus.certified import HUMAN, outcomes
 from corpus.store import Store
+from flows import certify_steps, image_steps
 from flows.build import Outcome, finished_build, last_build, run_build
 from flows.execute import InProcess
 from flows.explain import explain
@@ -99,7 +100,7 @@ class World:
         return self.answer(at, rater, "revise", 3.0, corrected=corrected, pre_edit=shown)
 
     def answers(self) -> list[Row]:
-        """Case 0 is certified, 1 rejected, 2 corrected and in dispute; a training case flagged; a gold one certified."""
+        """0 certified, 1 rejected, 2 corrected and in dispute; a training case flagged; a planted fault certified."""
         narrative, case, _ = self.trained[0]
         flags = answer(narrative, RATERS[0], "reject", 1.0, case_id=case, rater_kind="simulated", flags=["wrong_label"])
         gold = answer("planted-1", RATERS[1], occasion="gold", planted="wrong site", rater_kind="simulated")
@@ -124,7 +125,7 @@ def test_certified_cases_are_a_split_of_their_own_with_the_scores_of_raters(worl
     assert [row[name] for name in (*HUMAN, "human_overall")] == [4.5] * 7
     assert (row["n_raters"], row["simulated"], row["author_kind"]) == (2, True, "teacher")
     assert all(0 <= row[name] <= 5 for name in DIMENSIONS)
-    assert not {name for name in rows.columns if "date" in name or "created" in name or name.startswith("rater")}
+    assert not {name for name in rows.columns if name.endswith(("_at", "_date")) or name.startswith("rater")}
     train = pl.read_parquet(release / "data/train/*.parquet", columns=["case_id", "group_id", "simulated", *HUMAN])
     assert row["case_id"] not in set(train["case_id"]) and row["group_id"] not in set(train["group_id"])
     assert not train["simulated"].any() and train.select(pl.all_horizontal(pl.col(HUMAN).is_null())).to_series().all()
@@ -136,11 +137,12 @@ def test_certified_cases_are_a_split_of_their_own_with_the_scores_of_raters(worl
 
 
 def test_a_flagged_case_leaves_train_for_good_and_says_why(world: World) -> None:
-    narrative, case, images = world.trained[0]
+    _, case, images = world.trained[0]
     outcome, _, release = build(world.folder, world.answers())
     assert case not in set(pl.read_parquet(release / "data/train/*.parquet", columns=["case_id"])["case_id"])
     rejected = pl.read_parquet(release / "rejections.parquet").filter(pl.col("record_id") == case)
-    assert rejected.select("stage", "rule").rows() == [("split", "flagged_wrong_label")]
+    assert rejected.select("record_kind", "stage", "rule").rows() == [
+        (kind, "split", "flagged_wrong_label") for kind in ("case", "image")]  # fmt: skip
     last = pl.read_parquet(release / "splits.parquet").filter(pl.col("members").list.contains(images[0])).row(-1)
     assert last[1:4] == ("withdrawn", "0.2.0", "flagged_wrong_label")
     assert "flagged_wrong_label" in story(world.folder, case)
@@ -320,3 +322,40 @@ def test_the_certified_split_loads_in_a_plain_environment(
     n, mode, human, raters, simulated, safety, of_train = json.loads(done.stdout)
     assert (n, mode, human, raters, simulated, of_train) == (1, "RGB", 4.5, 2, True, None)
     assert 0 <= safety <= 5
+
+
+def _all_certified(*given: Any) -> pl.DataFrame:
+    found = outcomes(*given)
+    return found.with_columns(pl.lit("certified").alias("state"))
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "code"),
+    [
+        ("outcomes", _all_certified, "release.rows.raters"),
+        ("planted_ids", lambda snapshot: [], "release.rows.planted"),
+        ("flagged", lambda build: {}, "release.rows.flagged"),
+    ],
+)
+def test_a_gate_counts_the_answers_anew_and_refuses_what_must_not_go_out(
+    name: str, broken: Any, code: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certification that lets everything through is stopped at the gate."""
+    module = image_steps if name == "flagged" else certify_steps
+    monkeypatch.setattr(module, name, broken)
+    narrative, case, _ = world.trained[1]
+    planted = answer(narrative, RATERS[0], occasion="gold", planted="wrong site", rater_kind="simulated", case_id=case)
+    flags = world.answers()[6]
+    rows = {"outcomes": [world.answer(0, 0)], "planted_ids": [planted], "flagged": [flags]}[name]
+    with pytest.raises(GateError, match=code.replace(".", r"\.")):
+        build(world.folder, rows)
+    assert [path.name for path in (world.folder / "releases").glob("dermcot-*")] == ["dermcot-0.1.0"]
+
+
+def test_a_training_row_into_which_a_fault_was_planted_is_left_out(world: World) -> None:
+    narrative, case, _ = world.trained[1]
+    planted = answer(narrative, RATERS[0], occasion="gold", planted="wrong site", rater_kind="simulated", case_id=case)
+    _, _, release = build(world.folder, [planted])
+    assert case not in set(pl.read_parquet(release / "index.parquet")["case_id"])
+    rejected = pl.read_parquet(release / "rejections.parquet").filter(pl.col("record_id") == case)
+    assert rejected.select("stage", "rule", "value").rows() == [("certify", "planted_fault", narrative)]
