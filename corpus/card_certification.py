@@ -10,6 +10,8 @@ from typing import Any
 
 from schemas.certification_words import AGREEMENT, ALIGNMENT, BASIS, figures
 
+_HEADER = ("dimension", "measure", "estimate", "95 % interval", "narratives")
+
 
 def certification_text(manifest: Mapping[str, Any]) -> str:
     """The card's section on certification."""
@@ -19,7 +21,9 @@ def certification_text(manifest: Mapping[str, Any]) -> str:
         return text + "No answers were counted for this release: nothing is certified yet.\n"
     counts = told["counts"]
     states = [(state.replace("_", " "), n) for state, n in counts.get("state", {}).items()]
-    text += f"Answers: snapshot sha256 `{told['annotations']}`.\n\n" + table(("narratives", "number"), states)
+    text += f"Answers: the snapshot of content digest `{told['annotations']}`.\n\n" + table(
+        ("narratives", "number"), states
+    )
     removed = ", ".join(f"{n:,} {name.removeprefix('flagged_').replace('_', ' ')}" for name, n in
                         counts.get("removed", {}).items())  # fmt: skip
     text += f"\nCases that raters had removed from every split: {removed or 'none'}. "
@@ -30,14 +34,10 @@ def certification_text(manifest: Mapping[str, Any]) -> str:
         "certified; none is released.\n\n"
     )
     text += "Agreement of the raters' first answers, with 95 % intervals over narratives:\n\n"
-    text += table(
-        ("dimension", "measure", "estimate", "95 % interval", "narratives"), figures(told["agreement"], AGREEMENT)
-    )
+    text += table(_HEADER, figures(told["agreement"], AGREEMENT))
     basis = BASIS[told["alignment"][0]["basis"]] if told["alignment"] else BASIS["all"]
     text += f"\nDermEval beside the mean of the raters, {basis}:\n\n"
-    return text + table(
-        ("dimension", "measure", "estimate", "95 % interval", "narratives"), figures(told["alignment"], ALIGNMENT)
-    )
+    return text + table(_HEADER, figures(told["alignment"], ALIGNMENT))
 
 
 def _rules(rules: Mapping[str, Any]) -> str:
@@ -46,8 +46,8 @@ def _rules(rules: Mapping[str, Any]) -> str:
         f"A narrative is certified when {rules['raters']} raters ({', '.join(rules['credentials']).replace('_', ' ')}) "
         f"scored it, {rules['decisions']} of them certify it, none rejects it, and the mean over raters reaches: "
         f"{least}. Where they differ by more than {rules['max_spread']:g} on a dimension, or in what they decide, "
-        f"{rules['adjudicators']} more decide. The author of a corrected text counts as one of its raters without "
-        "scoring it, and DermEval has to accept it too. `human_...` are means over `n_raters` raters.\n\n"
+        f"others adjudicate (at least {rules['adjudicators']}). The author of a corrected text counts as one of its "
+        "raters without scoring it, and DermEval has to accept it too. `human_...` are means over `n_raters` raters.\n\n"
     )
 
 

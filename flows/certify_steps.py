@@ -17,7 +17,7 @@ from corpus.certification import strata_of
 from corpus.certified import KNOWN, STATES, outcomes
 from corpus.certified_cases import certified_choice, open_queue, refusals, with_certified
 from corpus.splits import FLAGGED, certified_entries
-from flows.plan import ROW_SCHEMAS, Build, Collected
+from flows.plan import FOOLED, ROW_SCHEMAS, Build, Collected
 from quality.agreement import decision_agreement, score_agreement
 from quality.alignment import alignment
 from schemas.config import Config
@@ -103,7 +103,7 @@ def run_certify(build: Build) -> Collected:
         "_ledger": certified_entries(certified),
     }
     kept = {f"narratives {state.replace('_', ' ')}": n for state, n in _states(found).items()}
-    return tables, {"kept": kept, "planted faults certified, by rater": dict(sorted(fooled.items()))}
+    return tables, {"kept": kept, FOOLED: dict(sorted(fooled.items()))}
 
 
 def _known(build: Build, scored: pl.DataFrame) -> pl.DataFrame:

@@ -30,6 +30,9 @@ Tables = Mapping[str, pl.DataFrame]
 #: What running or collecting a step gives: its tables, and statistics for people.
 Collected = tuple[Tables, Mapping[str, Any]]
 
+#: Under what name the statistics of the certify step keep what is for whoever runs the build alone.
+FOOLED = "planted faults certified, by rater"
+
 #: What the rows of each row step look like.
 ROW_SCHEMAS: Mapping[str, pl.Schema] = {
     "fingerprint": FINGERPRINTS,

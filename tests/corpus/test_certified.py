@@ -103,6 +103,12 @@ def test_raters_who_differ_are_adjudicated_and_the_mean_is_over_all() -> None:
     assert low["state"] == "below_threshold"
 
 
+def test_an_adjudicator_who_is_not_convinced_outweighs_two_who_certified() -> None:
+    apart = (answer("n", "a"), answer("n", "b", clinical_coverage=2.0))
+    found = outcome(*apart, answer("n", "c", "revise", occasion="adjudication"))
+    assert (found["state"], found["reasons"]) == ("rejected", ["1 of 1 adjudicators want it revised"])
+
+
 def test_who_certifies_and_who_revises_are_adjudicated() -> None:
     split = (answer("n", "a"), answer("n", "b", "revise"))
     assert state(*split) == "needs_adjudication"

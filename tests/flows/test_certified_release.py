@@ -19,6 +19,7 @@ from flows import certify_steps, image_steps
 from flows.build import Outcome, finished_build, last_build, run_build
 from flows.execute import InProcess
 from flows.explain import explain
+from flows.report import rater_warnings
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError
@@ -185,8 +186,8 @@ def test_the_queue_asks_for_nothing_that_is_decided(world: World) -> None:
 def test_card_manifest_and_report_tell_states_and_agreement_and_name_nobody(world: World) -> None:
     outcome, _, release = build(world.folder, world.answers())
     told = outcome.release.manifest["certification"]
-    assert told["counts"]["state"] == {
-        "certified": 1, "needs_adjudication": 1, "needs_more_raters": 1, "not_a_candidate": 1, "rejected": 1}  # fmt: skip
+    once = ["certified", "needs_adjudication", "needs_more_raters", "not_a_candidate", "rejected"]
+    assert told["counts"]["state"] == dict.fromkeys(once, 1)
     assert (told["counts"]["corrections"], told["counts"]["planted"]) == (
         {"narratives": 1},
         {"shown": 1, "certified": 1},
@@ -213,6 +214,8 @@ def test_a_rater_who_certified_a_planted_fault_is_reported_in_the_workspace_only
     outcome, _, _ = build(world.folder, world.answers())
     [certify] = [report.output for report in outcome.reports if report.output.step == "certify"]
     assert certify.stats["planted faults certified, by rater"] == {RATERS[1]: 1}
+    [line] = rater_warnings(outcome.reports)
+    assert f"{RATERS[1]} certified 1 narrative with a planted fault" in line
     runs = [json.loads(path.read_text()) for path in (world.folder / "workspace/runs").glob("*/run.json")]
     told = [step["found"] for run in runs for step in run["steps"] if step["step"] == "certify"]
     assert {"planted faults certified, by rater": {RATERS[1]: 1}} in told

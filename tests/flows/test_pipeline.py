@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flows.build import run_build
 from flows.execute import InProcess
+from flows.steps import STEPS
 from schemas.config_file import load_config
 from tests.conftest import REPOSITORY, Quiet, write_config
 
@@ -55,7 +56,7 @@ def test_one_task_per_shard_and_an_artifact_per_step(drawn_sample: Path, tmp_pat
     assert len(shards) >= kept // 16
     assert {"read", "deduplicate", "select", "release"} <= set(names)
     assert seen["keys"]["release"] == "markdown"
-    assert sum(key.startswith("step-") for key in seen["keys"]) == 15
+    assert sum(key.startswith("step-") for key in seen["keys"]) == len(STEPS)
     assert any(row["what"] == "rejected: image/corrupt_image" and row["records"] > 0 for row in seen["table"])
 
 
