@@ -66,6 +66,7 @@ def test_one_rater_is_not_two_and_the_same_one_twice_is_one() -> None:
         {"credential": "other"},
         {"is_latest": False},
         {"decision": "cannot_judge", "score": None},
+        {"decision": "cannot_judge"},
         {"safety": None},
     ],
 )
@@ -231,9 +232,14 @@ def test_flags_of_raters_who_count_remove_a_case_the_gravest_first() -> None:
         answer("o", "a", flags=["BAD_IMAGE"], occasion="repeat"),
         answer("p", "a", flags=["blurred"]),
         answer("q", "a", flags=["bad_image"], rater_kind="simulated"),
+        answer("q", "b", flags=["bad_image"]),
+        answer("r", "a", flags=["identifiable_person"]),
+        answer("r", "b", flags=["bad_image"]),
+        answer("s", "a", flags=["wrong_label"], planted="another disease"),
     )
     assert removals(rows, RULES).rows() == [
-        ("case of n", "flagged_wrong_label", False), ("case of q", "flagged_bad_image", True)]  # fmt: skip
+        ("case of n", "flagged_wrong_label", False), ("case of q", "flagged_bad_image", True),
+        ("case of r", "flagged_identifiable_person", False)]  # fmt: skip
     assert plain_flag(" Identifiable  Person") == "identifiable_person"
 
 
@@ -292,7 +298,7 @@ def queue_row(name: str, case: str, random: bool) -> Row:
 
 def test_the_queue_leaves_out_what_is_decided_and_takes_in_corrections_that_wait() -> None:
     queue = pl.DataFrame(
-        [queue_row(name, case, name == "m") for name, case in zip("nmop", "hhii", strict=True)],
+        [queue_row(name, case, name == "m") for name, case in zip("nmopr", "hhiih", strict=True)],
         schema=QUEUE,
     )
     held = pl.DataFrame({"case_id": ["h", "i"], "image_digests": [["d"], ["d"]], "stratum": ["s", "s"]})

@@ -148,7 +148,9 @@ def test_what_raters_flagged_is_removed_for_good_with_their_reason_and_nothing_e
 
 
 def test_what_joins_a_removed_held_out_image_stays_out_of_training() -> None:
-    gone, new = group_in("certify_queue"), group_in("train", 5000)
+    gone = group_in("certify_queue")
+    others = ([f"i{n}", f"j{n}"] for n in range(5000, 6000))
+    new = next(pair for pair in others if new_split(group_key([*gone, *pair]), SETTINGS) == "train")
     _, entries, _ = assign(groups(gone))
     ledger = published(empty_frame(LEDGER), entries, "0.1.0")
     joined = groups([*gone, *new])
