@@ -46,8 +46,9 @@ def _rules(rules: Mapping[str, Any]) -> str:
         f"A narrative is certified when {rules['raters']} raters ({', '.join(rules['credentials']).replace('_', ' ')}) "
         f"scored it, {rules['decisions']} of them certify it, none rejects it, and the mean over raters reaches: "
         f"{least}. Where they differ by more than {rules['max_spread']:g} on a dimension, or in what they decide, "
-        f"others adjudicate (at least {rules['adjudicators']}). The author of a corrected text counts as one of "
-        "its raters without scoring it, and DermEval has to accept it too. `human_...` are means over `n_raters` raters.\n\n"
+        f"others adjudicate (at least {rules['adjudicators']}). The author of a corrected text counts as one "
+        "of its raters without scoring it, and DermEval has to accept it too. `human_...` are means over `n_raters` "
+        "raters.\n\n"
     )
 
 
