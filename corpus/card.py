@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import yaml
 
+from corpus.card_certification import certification_text, table
 from schemas.licences import LICENCE_CLASSES
 from schemas.tables import DIMENSIONS, TRAJECTORIES
 
+_MARKS = ("synthetic", "simulated")
 _USE = {
     "open": "any use with attribution",
     "nc": "non-commercial use with attribution",
@@ -43,7 +45,8 @@ def _front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "license": "other",
         "language": ["en"],
-        "tags": ["dermatology", "medical", "chain-of-thought", *(["synthetic"] if manifest["synthetic"] else [])],
+        "tags": ["dermatology", "medical", "chain-of-thought", *(name for name in _MARKS if manifest[name])],
+        **({"simulated": True} if manifest["simulated"] else {}),
         "task_categories": ["image-text-to-text"],
         "configs": configs,
     }
@@ -54,6 +57,11 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
     drawn = ""
     if manifest["synthetic"]:
         drawn = "\n**Synthetic: every image of this release was drawn by a program. It shows no patient.**\n"
+    if manifest["simulated"]:
+        drawn += (
+            "\n**simulated: true. Answers of this release's certification come from simulated raters, which are "
+            "programs. No dermatologist certified such a row (`simulated` is true in it).**\n"
+        )
     sections = [
         f"# DermCoT {version}\n{drawn}",
         f"{counts['rows']:,} cases with {counts['images']:,} images: a diagnosis of one taxonomy, a standardised "
@@ -61,23 +69,25 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         f"## Intended use\n\n{manifest['intended_use']}\n\n{_sight(counts)}",
         "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
         'train = load_dataset("PATH", split="train")          # rows of open licence\n'
-        'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n```\n\n'
-        "`images` are decoded images; `text` is the narrative in sections, `tagged_text` the same as `<think>` and "
+        'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n'
+        + _loading_certified(manifest)
+        + "`images` are decoded images; `text` is the narrative in sections, `tagged_text` the same as `<think>` and "
         "`<answer>`; `context` holds the metadata the narrative relies on, which belongs in the prompt.\n",
-        "## Kinds of reasoning\n\n" + _kinds(counts) + "\n" + _table(
+        "## Kinds of reasoning\n\n" + _kinds(counts) + "\n" + table(
             ("trajectory", "rows", "the text"),
             [(kind, counts["by_trajectory"].get(kind, 0), _KINDS[kind]) for kind in TRAJECTORIES],
         ),
-        "## Licences\n\n" + _table(("class", "allows", "rows"), [
+        "## Licences\n\n" + table(("class", "allows", "rows"), [
             (name, _USE.get(name, ""), n) for name, n in counts["by_licence_class"].items()
         ]) + "\n" + _attributions(rows) + _withheld(counts),
         "## Composition\n\n" + "\n".join(
-            _table((title, "rows"), list(counts[key].items()))
+            table((title, "rows"), list(counts[key].items()))
             for title, key in (("split", "by_split"), ("source", "by_source"), ("skin tone", "by_tone"),
                                ("diagnosis", "by_diagnosis"))
         ),
         "## Scores (0 to 5)\n\n" + _scores(rows),
         "## Selection\n\n" + _selection(manifest["configuration"]),
+        "## Certification\n\n" + certification_text(manifest),
         "## Traceability\n\n`manifest.json` lists every file with its sha256, the configuration, the stages and the "
         "gates; `rejections.parquet` says why every record that is not here is not here; `splits.parquet` is the split "
         "ledger; `queue.parquet` names held-out cases by id and digest, and `certification.parquet` "
@@ -88,12 +98,12 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
     return "\n" + "\n".join(sections)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += [
-        "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+def _loading_certified(manifest: Mapping[str, Any]) -> str:
+    """The rest of the code block, with the certified split where a class has one."""
+    classes = sorted({path.rsplit("/", 1)[-1].rsplit("-", 1)[0] for path in manifest.get("files", {})
+                      if path.startswith("data/certified/")}, key=LICENCE_CLASSES.index)  # fmt: skip
+    lines = [f'bench = load_dataset("PATH", "{name}", split="certified")\n' for name in classes]
+    return "".join(lines) + "```\n\n"
 
 
 _KINDS = {
@@ -138,20 +148,20 @@ def _selection(configuration: Mapping[str, Any]) -> str:
     settings, n = configuration["select"], configuration["propose"]["candidates"]
     kinds = configuration["propose"]["trajectories"]
     quotas = [(name.removeprefix("per_").replace("_", " "), n) for name, n in settings["quotas"].items() if n]
-    limits = _table(("at most per", "training cases"), quotas) if quotas else "No quota was set.\n"
+    limits = table(("at most per", "training cases"), quotas) if quotas else "No quota was set.\n"
     return (
         f"Up to {n} candidates were written for each case, of the kinds {', '.join(kinds)} in turn. The best by the "
         f"aggregate, {_AGGREGATES[settings['aggregate']]}, was kept; a training row also reaches every threshold.\n\n"
-        + _table(("score", "at least"), list(settings["thresholds"].items())) + "\n" + limits
+        + table(("score", "at least"), list(settings["thresholds"].items())) + "\n" + limits
     )  # fmt: skip
 
 
 def _scores(rows: pl.DataFrame) -> str:
     if rows.is_empty():
         return "No rows.\n"
-    table = []
+    lines = []
     for name in (*DIMENSIONS, "overall"):
         column = rows[name]
         quantiles = [f"{column.quantile(q, 'nearest'):.2f}" for q in (0.05, 0.5, 0.95)]
-        table.append((name, f"{float(column.sum()) / column.len():.2f}", *quantiles))
-    return _table(("dimension", "mean", "5 %", "median", "95 %"), table)
+        lines.append((name, f"{float(column.sum()) / column.len():.2f}", *quantiles))
+    return table(("dimension", "mean", "5 %", "median", "95 %"), lines)

@@ -21,7 +21,8 @@ from corpus.digests import first_by_digest
 from schemas.config import CertificationSettings
 from schemas.tone import tone_group
 
-#: ``stratified_probability`` is null outside the stratified part; ``random_probability`` is every narrative's chance.
+#: ``stratified_probability`` is null outside the stratified part; ``random_probability`` is every drawn narrative's
+#: chance, null for a ``correction``, which is not drawn: it is there because a rater wrote it.
 QUEUE = pl.Schema(
     {
         "narrative_id": pl.String(),
@@ -32,6 +33,7 @@ QUEUE = pl.Schema(
         "random": pl.Boolean(),
         "stratified_probability": pl.Float64(),
         "random_probability": pl.Float64(),
+        "correction": pl.Boolean(),
     }
 )
 
@@ -46,12 +48,7 @@ def certification_queue(
     Only cases of split ``certify_queue`` whose images may be passed on take part. ``salt`` makes another draw.
     """
     held = cases.filter((pl.col("split") == "certify_queue") & (pl.col("licence_class") != "no-redistribution"))
-    strata = {
-        case_id: f"{node_id} | {source} | {tone_group(seen)}"
-        for case_id, node_id, source, seen in held.select(
-            "case_id", "node_id", "source", "tone_observations"
-        ).iter_rows()
-    }
+    strata = dict(strata_of(held).select("case_id", "stratum").iter_rows())
     chosen = dict(selected.filter(pl.col("case_id").is_in(held["case_id"].implode())).select(
         "case_id", "narrative_id").iter_rows())  # fmt: skip
     size = None if settings.size is None else round(settings.size * (1 - settings.random_share))
@@ -63,9 +60,20 @@ def certification_queue(
         for narrative, case in pool.sort("narrative_id").iter_rows()
         if (drawn := _number(narrative, salt) < chance) or narrative in stratified
     ]
-    columns = [name for name in QUEUE if name != "image_digests"]
-    frame = pl.DataFrame(rows, schema={name: QUEUE[name] for name in columns}, orient="row")
+    columns = [name for name in QUEUE if name not in ("image_digests", "correction")]
+    frame = pl.DataFrame(rows, schema={name: QUEUE[name] for name in columns}, orient="row").with_columns(
+        pl.lit(False).alias("correction")
+    )
     return frame.join(held.select("case_id", "image_digests"), on="case_id").select(list(QUEUE)).sort("narrative_id")
+
+
+def strata_of(cases: pl.DataFrame) -> pl.DataFrame:
+    """``case_id``, ``image_digests`` and ``stratum`` (diagnosis, source and skin tone) of live cases."""
+    told = [
+        f"{node_id} | {source} | {tone_group(seen)}"
+        for node_id, source, seen in cases.select("node_id", "source", "tone_observations").iter_rows()
+    ]
+    return cases.select("case_id", "image_digests", pl.Series("stratum", told, dtype=pl.String))
 
 
 def random_chance(n_stratified: int, n_candidates: int, share: float) -> float:

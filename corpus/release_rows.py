@@ -18,22 +18,24 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.certified import HUMAN
 from schemas.tables import DIMENSIONS
 
 #: Rows whose images are fetched, encoded and written at a time; bounds the memory of writing a release.
 ROW_GROUP = 64
 
-#: Columns known before any image or text is fetched, in published order.
+#: Columns known before any image or text is fetched, in published order. ``human_...``: means over ``n_raters`` raters,
+#: null in rows that nobody certified; ``simulated``: one of these raters was a program.
 SCALARS = (
     "case_id", "source", "file_paths", "licence", "licence_class", "attribution", "synthetic", "raw_label", "diagnosis",
     "taxonomy_id", "taxonomy_path", "malignancy", "label_certainty", "age_years", "sex", "site", "modality",
     "tone_observations", "tone_group", "narrative_id", "candidate", "trajectory", "synthetic_trajectory", *DIMENSIONS,
     "overall", "evaluator_id", "scale_low", "scale_high", "group_id", "patient_id", "lesion_id", "image_ids",
-    "image_digests", "pixel_digests",
+    "image_digests", "pixel_digests", *HUMAN, "human_overall", "n_raters", "simulated",
 )  # fmt: skip
 #: Columns fetched with the narrative and its evaluation.
-TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author", "author_revision", "teacher_terms",
-         "label_seen", "image_grounded", "post_hoc")  # fmt: skip
+TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author_kind", "author", "author_revision",
+         "parent_narrative_id", "teacher_terms", "label_seen", "image_grounded", "post_hoc")  # fmt: skip
 
 
 def release_schema() -> pa.Schema:
@@ -48,8 +50,9 @@ def release_schema() -> pa.Schema:
         **dict.fromkeys((*TEXTS, *SCALARS), text),
         **dict.fromkeys(lists, pa.list_(text)),
         **dict.fromkeys(["age_years", "overall", "scale_low", "scale_high", *DIMENSIONS], number),
-        **dict.fromkeys(["candidate", "post_hoc"], count),
-        **dict.fromkeys(["synthetic", "synthetic_trajectory", "label_seen", "image_grounded"], flag),
+        **dict.fromkeys([*HUMAN, "human_overall"], number),
+        **dict.fromkeys(["candidate", "post_hoc", "n_raters"], count),
+        **dict.fromkeys(["synthetic", "synthetic_trajectory", "label_seen", "image_grounded", "simulated"], flag),
         "tone_observations": pa.list_(tone),
     }
     features = {

@@ -104,7 +104,7 @@ def _already_done(config: Config) -> tuple[str | None, Build]:
     from corpus.store import Store
     from flows.build import finished_build
     from flows.plan import Build
-    from flows.report import Screen, counts_table
+    from flows.report import Screen, counts_table, rater_warnings
 
     build = Build(config, Store(config.workspace))
     with Screen() as screen:
@@ -113,6 +113,8 @@ def _already_done(config: Config) -> tuple[str | None, Build]:
             screen.show("starting the embedded Prefect server")
             return None, build
         screen.show(counts_table(done.reports, build.store))
+        for line in rater_warnings(done.reports):
+            screen.show(line)
         screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
         return done.path(config), build
 

@@ -13,6 +13,7 @@ from corpus.releases import published_releases
 from corpus.store import StepOutput, Store
 from flows.build import last_build
 from flows.execute import rejections_of
+from flows.explain_certification import certification_story
 from schemas.errors import UserError
 from schemas.tables import DIMENSIONS
 from schemas.taxonomy import load_taxonomy
@@ -93,8 +94,8 @@ def _find(story: _Story, wanted: str) -> tuple[set[str], set[str]]:
     cases = {row["case_id"] for row in story.rows("ingest", "cases", "case_id", wanted)}
     for image_id in images:
         cases |= {row["case_id"] for row in story.rows("ingest", "cases", "image_ids", image_id)}
-    for step in ("propose", "standardise"):
-        cases |= {row["case_id"] for row in story.rows(step, "selection", "narrative_id", wanted)}
+    for step, table in (("propose", "selection"), ("correct", "narratives"), ("standardise", "selection")):
+        cases |= {row["case_id"] for row in story.rows(step, table, "narrative_id", wanted)}
     for case_id in list(cases):
         for row in story.rows("ingest", "cases", "case_id", case_id):
             images |= set(row["image_ids"])
@@ -179,9 +180,13 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
         branch.add(f"alive after deduplication and decontamination, split {row['split']}{took}")
     _tell_rejections(branch, story.why("case", case_id))
     written = ["narrative_id", "candidate", "trajectory", "synthetic_trajectory", "author", "author_revision"]
-    for row in story.made("propose", "case_id", case_id, written):
+    corrected = story.rows("correct", "narratives", "case_id", case_id)
+    for row in [*story.made("propose", "case_id", case_id, written), *corrected]:
         _tell_narrative(branch, story, row)
-    for row in story.rows("select", "selected", "case_id", case_id):
+    for row in story.rows("certify", "selected", "case_id", case_id):
+        if row["split"] == "certified":
+            branch.add(f"certified by its narrative {row['narrative_id']}")
+            continue
         branch.add(f"chosen narrative {row['narrative_id']}, aggregate {row['aggregate']:.2f}")
     _tell_release(branch, case_id, record)
 
@@ -197,10 +202,15 @@ def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
             ", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
             + f" ({scores['evaluator_id']})"
         )
-    for place in story.rows("select", "queue", "narrative_id", row["narrative_id"]):
+    if row.get("parent_narrative_id"):
+        told.add(f"corrects narrative {row['parent_narrative_id']}")
+    for outcome in story.rows("certify", "outcomes", "narrative_id", row["narrative_id"]):
+        told.add(certification_story(outcome))
+    for place in story.rows("certify", "queue", "narrative_id", row["narrative_id"]):
         chance = place["stratified_probability"]
         parts = [f"stratum {place['stratum']}, chance {chance:.3f}"] if place["stratified"] else []
         parts += [f"drawn at random, chance {place['random_probability']:.3f}"] if place["random"] else []
+        parts += ["corrected by a rater"] if place["correction"] else []
         told.add(f"waits for certification: {'; '.join(parts)}")
     _tell_rejections(told, story.why("narrative", row["narrative_id"]))
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import polars as pl
 
+from corpus.annotations import counted, planted_ids
+from corpus.certified import HUMAN, raters_needed
 from corpus.child_process import die_with
 from flows.narrative_steps import SCORE_COLUMNS, TOLD_OF_TEXTS
 from flows.plan import Build, Tables
@@ -112,8 +114,8 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     """The rows about to be published: leak-free, licensed, above the thresholds, not mixing drawn and real?"""
     taxonomy = load_taxonomy()
     cases = build.table("split", "cases")
-    selected = build.table("select", "selected")
-    chosen = cases.join(selected.select("case_id", "narrative_id"), on="case_id")
+    selected = build.table("certify", "selected")
+    chosen = cases.drop("split").join(selected.select("case_id", "narrative_id", "split"), on="case_id")
     malignancy = {node: taxonomy.node(node).malignancy for node in chosen["node_id"].unique()}
     digests = {"image_digest": pl.col("image_digests"), "pixel_digest": pl.col("pixel_digests")}
     evaluations = build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"])
@@ -127,9 +129,11 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
             pl.col("image_ids").list.len().cast(pl.Int64).alias("n_images"),
             **digests,
         )
+        .join(_certified_facts(build, published), on="narrative_id")
     )  # fmt: skip
     identity = ["split", "group_id", "patient_id", "lesion_id"]
-    held_out = cases.filter(pl.col("split").is_in(["certify_queue", "calibration"])).select(*identity, **digests)
+    others = cases.join(published.select("case_id"), on="case_id", how="anti")
+    held_out = others.filter(pl.col("split").is_in(["certify_queue", "calibration"])).select(*identity, **digests)
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
     text_only = rows.filter((pl.col("split") == "train") & ~pl.col("image_grounded"))
     counts = pl.DataFrame(
@@ -140,6 +144,7 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
             "n_synthetic": [rows.filter("synthetic").height],
             "n_real": [rows.filter(~pl.col("synthetic")).height],
             "n_text_only_refused": [0 if build.config.allows_text_only() else text_only.height],
+            "n_simulated_refused": [0 if build.config.allows_simulated_raters() else _simulated(build)],
         }
     )
     tables = {
@@ -150,3 +155,36 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     }
     tables["rows"] = tables["rows"].select(COLUMNS["release"]["rows"])
     return _report("release", tables, build)
+
+
+def _certified_facts(build: Build, published: pl.DataFrame) -> pl.DataFrame:
+    """What the rules on certified rows ask, by narrative, counted from the answers anew: ``is_planted``,
+    ``is_flagged``, ``raters_missing`` and ``human_missing`` (mean scores that a certified row lacks).
+    """
+    rules, snapshot = build.config.certification, build.table("annotations", "snapshot")
+    authors = build.table("correct", "authors")
+    views = counted(snapshot, rules).join(authors, on=["narrative_id", "rater"], how="anti")
+    have = dict(views.group_by("narrative_id").agg(pl.col("rater").n_unique()).iter_rows())
+    written = set(authors["narrative_id"])
+    planted, removed = set(planted_ids(snapshot)), set(build.table("annotations", "removals")["case_id"])
+    outcomes = build.table("certify", "outcomes").select("narrative_id", *HUMAN, "human_overall")
+    scores = {name: sum(score is None for score in rest) for name, *rest in outcomes.iter_rows()}
+    rows = [
+        {
+            "narrative_id": narrative,
+            "is_planted": narrative in planted,
+            "is_flagged": case in removed,
+            "raters_missing": max(0, raters_needed(rules, narrative in written) - have.get(narrative, 0))
+            * (split == "certified"),
+            "human_missing": scores.get(narrative, len(HUMAN) + 1) * (split == "certified"),
+        }
+        for narrative, case, split in published.select("narrative_id", "case_id", "split").iter_rows()
+    ]
+    flags, numbers = ("is_planted", "is_flagged"), ("raters_missing", "human_missing")
+    kinds = {**dict.fromkeys(flags, pl.Boolean), **dict.fromkeys(numbers, pl.Int64)}
+    return pl.DataFrame(rows, schema={"narrative_id": pl.String, **kinds})
+
+
+def _simulated(build: Build) -> int:
+    summary = build.table("certify", "summary")
+    return int(summary.filter(pl.col("kind") == "simulated")["count"].sum())

@@ -16,6 +16,7 @@ from corpus.labels import map_labels
 from corpus.selection import live_cases
 from corpus.splits import assign_splits
 from corpus.store import Store
+from flows.certify_steps import flagged
 from flows.plan import Build, Collected, ShardResult
 from schemas.config import Config
 from schemas.errors import SourceError
@@ -183,7 +184,11 @@ def run_split(build: Build) -> Collected:
     """Deal the groups, and gather the cases that are still alive."""
     cases = build.table("map_labels", "cases")
     result, entries = assign_splits(
-        build.table("decontaminate", "groups"), _labelled(build), build.parent.ledger, build.config.split
+        build.table("decontaminate", "groups"),
+        _labelled(build),
+        build.parent.ledger,
+        build.config.split,
+        flagged(build),
     )
     alive = live_cases(
         cases,

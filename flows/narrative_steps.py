@@ -83,9 +83,18 @@ def plain_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, An
 
 
 def standardise_items(build: Build) -> pl.DataFrame:
-    """Candidates, keyed by their text and what their case allows them to say."""
-    proposed = build.table("propose", "selection").rename({"row_key": "from_key", "part": "from_part"})
-    items = proposed.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
+    """Candidates and corrections, keyed by their text and what their case allows them to say.
+
+    A correction travels with its item (``correction``), since no row step made it.
+    """
+    columns = ["row_key", "part", "row_digest", "case_id", "narrative_id"]
+    proposed = build.table("propose", "selection", columns).rename({"row_key": "from_key", "part": "from_part"})
+    texts = build.table("correct", "narratives")
+    corrected = texts.select(
+        row_digests(texts), "case_id", "narrative_id", pl.struct(polars_schema(NARRATIVES).names()).alias("correction")
+    )
+    items = pl.concat([proposed, corrected], how="diagonal")
+    items = items.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
     content = items.select("row_digest", "node_id", "label_certainty")
     return items.with_columns(row_keys(content, "standardise", 4, load_taxonomy().digest))
 
@@ -111,7 +120,10 @@ _LENGTH = pl.col("text").str.len_chars().cast(pl.Int64).alias("text_length")
 def run_standardise(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Parse and check a shard of candidates."""
     cases = items.select(_CASE_FOR_CHECKS).unique()
-    result = standardise(_narratives_of(store, "propose", items), cases, load_taxonomy())
+    written = items.filter(pl.col("correction").is_null())
+    texts = items.filter(pl.col("correction").is_not_null()).select(pl.col("correction").struct.unnest())
+    made = [texts, _narratives_of(store, "propose", written).select(texts.columns)] if written.height else [texts]
+    result = standardise(pl.concat(made), cases, load_taxonomy())
     return _by_narrative(result.kept.with_columns(_CONCLUDED, _LENGTH), result.rejected, items)
 
 
@@ -176,7 +188,9 @@ def run_select(build: Build) -> Collected:
         build.config.select,
         build.parent.case_ids,
     )
-    standardised = build.table("standardise", "selection", ["narrative_id", "case_id"])
+    standardised = build.table("standardise", "selection", ["narrative_id", "case_id", "author_kind"]).filter(
+        pl.col("author_kind") == "teacher"  # a correction is asked about because it is one, and is not drawn
+    )
     queue = certification_queue(
         build.table("split", "cases"), result.kept, standardised, build.config.certification, build.config.split.salt
     )

@@ -27,7 +27,7 @@ from flows.ahead import Ahead
 from flows.build import Outcome, begin_build, finish_build
 from flows.execute import Reporter, ShardTask, StepReport, run_shard
 from flows.plan import Build
-from flows.report import Screen, counts_table, step_counts
+from flows.report import Screen, counts_table, rater_warnings, step_counts
 from schemas.config import Config
 from schemas.config_file import load_config
 
@@ -134,6 +134,8 @@ def curate(
     with Screen() as screen:
         outcome = curate_config(config, screen)
         screen.show(counts_table(outcome.reports, Store(config.workspace)))
+        for line in rater_warnings(outcome.reports):
+            screen.show(line)
     return {
         "release": outcome.release.name,
         "digest": outcome.release.digest,

@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from corpus.annotations import read_snapshot
 from corpus.digests import digest_of, table_digest
 from corpus.filesystem import Folder
 from corpus.ingest import FINGERPRINTS, list_files
@@ -28,6 +29,9 @@ from schemas.tables import EVALUATIONS, INSPECTIONS, NARRATIVES, polars_schema
 Tables = Mapping[str, pl.DataFrame]
 #: What running or collecting a step gives: its tables, and statistics for people.
 Collected = tuple[Tables, Mapping[str, Any]]
+
+#: Under what name the statistics of the certify step keep what is for whoever runs the build alone.
+FOOLED = "planted faults certified, by rater"
 
 #: What the rows of each row step look like.
 ROW_SCHEMAS: Mapping[str, pl.Schema] = {
@@ -57,6 +61,16 @@ class Build:
     def parent(self) -> Parent:
         """The latest release as it was when this build first looked."""
         return read_parent(Folder(self.config.releases))
+
+    @cached_property
+    def annotations(self) -> pl.DataFrame:
+        """The configured snapshot of raters' answers as it was when this build first looked."""
+        return read_snapshot(self.config.certification.annotations)
+
+    @cached_property
+    def annotations_digest(self) -> str:
+        """Digest of its content, whatever its path."""
+        return table_digest(self.annotations)
 
     def table(self, step: str, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         """A table of a finished step."""

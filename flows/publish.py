@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from corpus.card import render_card
+from corpus.certified import HUMAN
 from corpus.digests import digest_of
 from corpus.filesystem import Folder
 from corpus.packs import read_payloads
@@ -57,7 +58,7 @@ class Gathered:
 
 def gather(build: Build) -> Gathered:
     """Gather from the finished steps; the gates may still be at work."""
-    rows = _rows(build, build.table("split", "cases").drop("split"), build.table("select", "selected"))
+    rows = _rows(build, build.table("split", "cases").drop("split"), build.table("certify", "selected"))
     published = rows.filter(pl.col("split").is_in(["train", "certified"]))
     return Gathered(rows, published, candidates(build, published), duplicates(build))
 
@@ -67,7 +68,7 @@ def release_content(build: Build, gathered: Gathered) -> ReleaseContent:
     published = gathered.published
     held = pl.col("split").is_in(["certify_queue", "calibration"])  # published by id and digest only
     queue = gathered.rows.filter(held)
-    certification = build.table("select", "queue")
+    certification = build.table("certify", "queue")
     drawn = published if published.height else build.table("split", "cases", ["synthetic"])
     record = {
         "build_id": build_id(build),
@@ -75,13 +76,15 @@ def release_content(build: Build, gathered: Gathered) -> ReleaseContent:
         "synthetic": bool(drawn["synthetic"].any()),
         "configuration": build.config.published(),
         "stages": _stages(build),
+        "simulated": _is_simulated(build),
         "counts": _counts(build, published, queue, certification),
+        "certification": _certification(build),
         "gates": [build.outputs[step.name].stats["report"] for step in STEPS if step.name.startswith("gate_")],
         "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
         "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
     }
     shown = (gathered.candidates, gathered.duplicates)
-    ledger = build.table("split", "_ledger")
+    ledger = pl.concat([build.table("split", "_ledger"), build.table("certify", "_ledger")])
     return ReleaseContent(published, queue, certification, *shown, all_rejections(build), ledger, record)
 
 
@@ -108,10 +111,34 @@ def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataF
     )
     row_digest = pl.concat_str("row_digest", "row_digest_evaluation").alias("row_digest")
     rows = selected.join(cases, on="case_id").join(nodes, on="node_id").join(files, on="case_id")
+    said = build.table("certify", "outcomes").select("narrative_id", *HUMAN, "human_overall", "n_raters", "simulated")
+    rows = rows.join(said, on="narrative_id", how="left").with_columns(
+        *(pl.when(pl.col("split") == "certified").then(pl.col(name)) for name in (*HUMAN, "human_overall", "n_raters")),
+        (pl.col("simulated").fill_null(False) & (pl.col("split") == "certified")).alias("simulated"),
+    )
     rows = rows.join(scores, on="narrative_id").join(digests.select("narrative_id", row_digest), on="narrative_id")
     assert rows.height == selected.height
     columns = [*SCALARS, "split", "row_digest"]
     return rows.select(columns).sort("case_id")
+
+
+def _is_simulated(build: Build) -> bool:
+    summary = build.table("certify", "summary")
+    return bool(summary.filter(pl.col("kind") == "simulated")["count"].sum())
+
+
+def _certification(build: Build) -> dict[str, Any]:
+    """What dermatologists said, in numbers about all of them: never of one, never of a pair."""
+    counts: dict[str, dict[str, int]] = {}
+    for kind, name, n in build.table("certify", "summary").iter_rows():
+        counts.setdefault(kind, {})[name] = n
+    asked = build.config.certification.annotations is not None
+    return {
+        "annotations": build.annotations_digest if asked else None,
+        "counts": counts,
+        "agreement": build.table("certify", "agreement").to_dicts(),
+        "alignment": build.table("certify", "alignment").to_dicts(),
+    }
 
 
 def _stages(build: Build) -> dict[str, Any]:

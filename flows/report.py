@@ -14,6 +14,7 @@ from rich.table import Table
 
 from corpus.store import Store
 from flows.execute import StepReport, rejections_of
+from flows.plan import FOOLED
 
 #: A terminal gets a bar; a log file gets a line at most this often (seconds).
 _LOG_EVERY = 10.0
@@ -115,3 +116,13 @@ def _by_rule(rejected: pl.DataFrame) -> list[str]:
         what = ", ".join(f"{n:,} {kind}{'s' if n != 1 else ''}" for kind, n in kinds.iter_rows())
         lines.append((-group.height, f"{rule}: {what}"))
     return [line for _, line in sorted(lines)]
+
+
+def rater_warnings(reports: list[StepReport]) -> list[str]:
+    """A line for every rater who certified a narrative with a planted fault; for whoever runs the build only."""
+    told: dict[str, int] = next((r.output.stats.get(FOOLED, {}) for r in reports if r.output.step == "certify"), {})
+    return [
+        f"[yellow]{rater} certified {n:,} narrative{'s' * (n != 1)} with a planted fault[/]: look at this rater's "
+        "other answers (nothing of it is published)"
+        for rater, n in sorted(told.items())
+    ]

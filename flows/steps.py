@@ -10,6 +10,7 @@ from typing import Any
 
 from corpus.digests import digest_of, table_digest
 from corpus.ingest import FINGERPRINTS
+from flows.certify_steps import certification_rules, run_annotations, run_certify, run_correct
 from flows.gating import gate_ingest, gate_narratives, gate_release
 from flows.image_steps import (
     adapters,
@@ -74,29 +75,39 @@ STEPS: tuple[Step, ...] = (
     TableStep("decontaminate", 1, ("ingest.images", "ingest.cases", "map_labels.cases", "inspect.selection",
               "deduplicate.edges"), lambda c: c.decontaminate.model_dump(mode="json", exclude={"manifests"}),
               run_decontaminate, lambda b: table_digest(manifests(b))),
-    TableStep("split", 1, ("ingest.images", "ingest.cases", "map_labels.cases", "inspect.selection",
-              "deduplicate.decisions", "decontaminate.groups"), lambda c: c.split.model_dump(mode="json"), run_split,
+    TableStep("annotations", 1, (), certification_rules, run_annotations, lambda b: b.annotations_digest),
+    TableStep("split", 2, ("ingest.images", "ingest.cases", "map_labels.cases", "inspect.selection",
+              "deduplicate.decisions", "decontaminate.groups", "annotations.removals"),
+              lambda c: c.split.model_dump(mode="json"), run_split,
               lambda b: table_digest(b.parent.ledger)),
     TableStep("import", 1, ("split.cases", "ingest.images"), imported_settings, run_import, imported_files),
     RowStep("propose", 3, ("split.cases", "import.texts"), propose_settings, propose_items, run_propose,
             ("case_id", "narrative_id", "candidate", "trajectory", "synthetic_trajectory", "sibling_distance"),
             "narratives", plain_collect),
-    RowStep("standardise", 4, ("propose.selection", "split.cases"), lambda c: load_taxonomy().digest,
-            standardise_items, run_standardise, TOLD_OF_TEXTS, "narratives", plain_collect, times=4),
+    TableStep("correct", 1, ("annotations.corrections", "propose.selection", "split.cases"), _nothing, run_correct),
+    RowStep("standardise", 4, ("propose.selection", "correct.narratives", "split.cases"),
+            lambda c: load_taxonomy().digest, standardise_items, run_standardise,
+            TOLD_OF_TEXTS, "narratives", plain_collect, times=4),
     RowStep("evaluate", 1, ("standardise.selection", "split.cases"), evaluate_settings, evaluate_items, run_evaluate,
             SCORE_COLUMNS, "evaluations", plain_collect, times=4),
     TableStep("gate_narratives", 1, ("standardise.selection", "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), load_taxonomy().digest], gate_narratives,
               is_gate=True),
-    TableStep("select", 2, ("split.cases", "propose.selection", "standardise.selection",
+    TableStep("select", 3, ("split.cases", "propose.selection", "standardise.selection",
               "evaluate.selection"),
-              lambda c: [c.select.model_dump(mode="json"), c.certification.model_dump(mode="json"), c.split.salt],
+              lambda c: [c.select.model_dump(mode="json"), c.certification.size, c.certification.random_share,
+                         c.split.salt],
               run_select,
               lambda b: digest_of(sorted(b.parent.case_ids))),
-    TableStep("gate_release", 1, ("select.selected", "select.rejected", "split.cases", "standardise.selection",
+    TableStep("certify", 1, ("annotations.snapshot", "annotations.removals", "correct.authors", "split.cases",
+              "standardise.selection", "evaluate.selection", "select.selected", "select.queue"),
+              lambda c: [certification_rules(c), c.select.model_dump(mode="json", exclude={"quotas"})], run_certify),
+    TableStep("gate_release", 2, ("certify.selected", "certify.outcomes", "certify.summary", "annotations.snapshot",
+              "annotations.removals", "correct.authors", "select.rejected", "split.cases", "standardise.selection",
               "evaluate.selection"),
               lambda c: [c.gate.model_dump(mode="json"), c.select.model_dump(mode="json"), load_taxonomy().digest,
-                         c.allows_text_only()], gate_release, is_gate=True),
+                         c.allows_text_only(), certification_rules(c), c.allows_simulated_raters()], gate_release,
+              is_gate=True),
 )  # fmt: skip
 
 #: Steps that read what the latest release remembers.

@@ -90,14 +90,21 @@ TYPES: Mapping[Gate, Mapping[str, Mapping[str, ColumnType]]] = {
             **_of_type("text", "case_id", "split", "source", "licence", "licence_class", "attribution", "taxonomy_id"),
             **_of_type("text", "malignancy", "label_certainty", "group_id", "patient_id", "lesion_id", "image_digest"),
             **_of_type("text", "pixel_digest", "narrative_id"),
-            **_of_type("flag", "image_grounded", "synthetic"),
+            **_of_type("flag", "image_grounded", "synthetic", "is_planted", "is_flagged"),
             **_of_type("number", *DIMENSIONS, "overall", "age_years"),
-            **_of_type("integer", "n_images", "text_length"),
+            **_of_type("integer", "n_images", "text_length", "raters_missing", "human_missing"),
         },
         "leakage": {"kind": "text", "n_shared": "integer"},
         "thresholds": {"kind": "text", "n_below": "integer"},
         "counts": _of_type(
-            "integer", "n_train", "n_certified", "n_no_redistribution", "n_synthetic", "n_real", "n_text_only_refused"
+            "integer",
+            "n_train",
+            "n_certified",
+            "n_no_redistribution",
+            "n_synthetic",
+            "n_real",
+            "n_text_only_refused",
+            "n_simulated_refused",
         ),
     },
 }
@@ -232,6 +239,17 @@ def _case_facts() -> Iterator[Expectation]:
     yield _rule("age_years", _BETWEEN, says, _ADAPTER, column="age_years", min_value=0, max_value=120)
 
 
+def _certified() -> Iterator[Expectation]:
+    says = "a row holds a narrative with a planted fault"
+    yield _rule("planted", _IN_SET, says, f"{_EXPLAIN}; {_DEFECT}", column="is_planted", value_set=[False])
+    says = "a row is of a case that dermatologists had removed"
+    yield _rule("flagged", _IN_SET, says, f"{_EXPLAIN}; {_DEFECT}", column="is_flagged", value_set=[False])
+    says = "a certified row lacks raters of the credentials that certification.credentials names"
+    advice = "run the certify stage again with the rules of this configuration"
+    yield _zero("raters", "raters_missing", says, advice)
+    yield _zero("human_scores", "human_missing", "a certified row lacks mean scores of raters", _DEFECT)
+
+
 _INGEST = (
     *_of(
         "ingest",
@@ -356,6 +374,7 @@ _RELEASE = (
         ),
         _some("text_length", "text_length", "a row has no text", f"{_EXPLAIN} and mend the teacher of its narrative"),
         *_scores(),
+        *_certified(),
         empty=f"{_EXPLAIN} and mend the stage that left it empty",
     ),
     *_of(
@@ -390,6 +409,12 @@ _RELEASE = (
             "n_text_only_refused",
             "train rows carry narratives whose author did not look at the image",
             "propose with a teacher that looks at images, or set release.allow_text_only to true if that is meant",
+        ),
+        _zero(
+            "simulated",
+            "n_simulated_refused",
+            "answers of simulated raters were counted about photographs",
+            "name a snapshot of human answers, or set certification.allow_simulated to true, which marks the release",
         ),
         _rule(
             "enough_train",

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from quality.diversity import spread
+from schemas.certification_words import AGREEMENT, ALIGNMENT, BASIS, figures
 from schemas.tables import DIMENSIONS, TRAJECTORIES
 from schemas.tone import TONE_GROUPS
 
@@ -26,11 +27,14 @@ STAGES: Mapping[str, str] = {
     "inspect": "inspected",
     "deduplicate": "deduplicated",
     "decontaminate": "outside evaluation sets",
+    "annotations": "answers of raters",
     "split": "alive, split",
     "propose": "proposed",
+    "correct": "corrected by raters",
     "standardise": "standardised",
     "evaluate": "evaluated",
     "select": "chosen",
+    "certify": "certification",
 }
 _BINS = 25
 _CEILING = 4.9
@@ -129,6 +133,7 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
         kinds=_kinds(rows, evidence.candidates),
         diversity=_diversity(evidence.candidates),
         evidence=evidence,
+        certification=_certification(manifest),
         reasons=reasons(rejections),
         gates=gates,
         failed=[result for result in gates if not result["success"]],
@@ -152,6 +157,24 @@ def stage_bars(manifest: Mapping[str, Any], rejections: pl.DataFrame) -> list[tu
             bars = [Bar(kind, count, 100 * count / longest[kind]) for kind, count in kept.items()]
             flow.append((words, bars, lines))
     return flow
+
+
+def _certification(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Narratives by state, and agreement and alignment in words; None where no answers were counted."""
+    told = manifest["certification"]
+    if told["annotations"] is None:
+        return None
+    states = told["counts"].get("state", {})
+    longest = max(states.values(), default=1)
+    return {
+        "states": [Bar(state.replace("_", " "), n, 100 * n / longest) for state, n in states.items()],
+        "agreement": figures(told["agreement"], AGREEMENT),
+        "alignment": figures(told["alignment"], ALIGNMENT),
+        "basis": BASIS[told["alignment"][0]["basis"]] if told["alignment"] else "",
+        "planted": told["counts"]["planted"],
+        "removed": sum(told["counts"].get("removed", {}).values()),
+        "corrections": told["counts"]["corrections"]["narratives"],
+    }
 
 
 def _losses(lost: pl.DataFrame) -> list[str]:

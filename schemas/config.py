@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.licences import LICENCE_CLASS
-from schemas.tables import DIMENSIONS, TRAJECTORIES
+from schemas.tables import CREDENTIALS, DIMENSIONS, TRAJECTORIES
 
 Adapter = Literal["ham10000", "pad_ufes_20", "fitzpatrick17k", "isic_archive", "folder"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=5)]
 Trajectory = Literal["direct", "kept", "revised"]
+Credential = Literal["board_certified", "resident", "other"]
 HashBits = Annotated[int, Field(ge=0, le=64)]
 
 
@@ -182,14 +183,45 @@ class SelectSettings(Settings):
     quotas: Quotas = Quotas()
 
 
-class CertificationSettings(Settings):
-    """``size``: narratives in the queue, about; null for one of every held-out case and the random part.
+class CertificationThresholds(Settings):
+    """Least mean over raters (0-5), per dimension, of a narrative that is certified."""
 
+    accuracy: Score = 4.0
+    safety: Score = 4.0
+    medical_groundedness: Score = 3.5
+    clinical_coverage: Score = 3.0
+    reasoning_coherence: Score = 3.5
+    description_precision: Score = 3.0
+
+
+class CertificationSettings(Settings):
+    """Which narratives dermatologists are asked to score, and what of their answers certifies one.
+
+    ``size``: narratives in the queue, about; null for one of every held-out case and the random part.
     ``random_share``: of the queue, drawn from every standardised candidate of held-out cases with a known chance.
+    ``annotations``: the snapshot of answers (Parquet, :data:`schemas.tables.ANNOTATIONS`) that counts; null for none.
+    ``raters``: distinct raters that a narrative needs, whose credential is one of ``credentials``; ``decisions``: how
+    many of them must certify it; one who rejects it blocks it. The author of a correction stands for one of each.
+    ``max_spread``: largest difference between raters on one dimension; beyond it, and where they decide differently,
+    ``adjudicators`` others are asked. ``allow_simulated``: whether simulated raters count for photographs too.
     """
 
     size: Annotated[int, Field(ge=1)] | None = None
     random_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    annotations: str | None = None
+    raters: Annotated[int, Field(ge=1)] = 2
+    credentials: Annotated[tuple[Credential, ...], Field(min_length=1)] = ("board_certified",)
+    thresholds: CertificationThresholds = CertificationThresholds()
+    decisions: Annotated[int, Field(ge=1)] = 2
+    max_spread: Score = 2.0
+    adjudicators: Annotated[int, Field(ge=1)] = 1
+    allow_simulated: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> CertificationSettings:
+        if self.decisions > self.raters:
+            raise ValueError(f"decisions is {self.decisions}, more than the {self.raters} raters asked for")
+        return self
 
 
 class GateSettings(Settings):
@@ -286,7 +318,15 @@ class Config(Settings):
     def allows_text_only(self) -> bool:
         """Whether training rows may carry narratives whose author did not look at the image."""
         said = self.release.allow_text_only
-        return all(source.synthetic for source in self.sources) if said is None else said
+        return self.drawn() if said is None else said
+
+    def drawn(self) -> bool:
+        """Whether every image was drawn by a program."""
+        return all(source.synthetic for source in self.sources)
+
+    def allows_simulated_raters(self) -> bool:
+        """Whether answers of simulated raters may certify; a release in which they did is marked so."""
+        return self.certification.allow_simulated or self.drawn()
 
     def published(self) -> dict[str, Any]:
         """The configuration as a release records it: everything that shapes the result, no path of this machine."""
@@ -295,9 +335,12 @@ class Config(Settings):
             del source["path"]
         for told in record["propose"]["imported"]:
             del told["path"]
+        del record["certification"]["annotations"]  # its content is named by digest
         record["decontaminate"]["manifests"] = [Path(name).name for name in self.decontaminate.manifests]
         return record
 
 
 assert set(Thresholds.model_fields) == {*DIMENSIONS, "aggregate"}
+assert tuple(CertificationThresholds.model_fields) == DIMENSIONS
 assert get_args(Trajectory) == TRAJECTORIES
+assert get_args(Credential) == CREDENTIALS

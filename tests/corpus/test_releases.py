@@ -19,7 +19,7 @@ from corpus.filesystem import Folder
 from corpus.release_evidence import CANDIDATES, DUPLICATES
 from corpus.release_rows import SCALARS, TEXTS, cut_files, release_schema
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
-from schemas.config import ProposeSettings, SelectSettings
+from schemas.config import CertificationSettings, ProposeSettings, SelectSettings
 from schemas.errors import StoreError
 from schemas.stage import rejection
 from schemas.tables import DIMENSIONS, LEDGER, REJECTIONS, polars_schema
@@ -64,9 +64,10 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
               "by_trajectory": {"revised": len(rows)}, "synthetic_trajectories": len(rows),
               "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
     queue = frame.clear()
-    configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump()}
+    configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump(),
+                     "certification": CertificationSettings().model_dump()}  # fmt: skip
     record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only.",
-              "configuration": configuration}  # fmt: skip
+              "configuration": configuration, "simulated": False, "certification": {"annotations": None}}  # fmt: skip
     return ReleaseContent(
         frame, queue, pl.DataFrame(schema=QUEUE), pl.DataFrame(schema=CANDIDATES), pl.DataFrame(schema=DUPLICATES),
         rejected, ledger, record,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.decontamination import GROUPS, group_key
-from corpus.splits import assign_splits, new_split
+from corpus.splits import assign_splits, certified_entries, new_split
 from schemas.config import SplitSettings
 from schemas.tables import CASES, LEDGER, empty_frame, polars_schema
 
@@ -121,3 +121,49 @@ def test_nothing_held_out_ever_trains_whatever_is_joined(first: list[list[int]],
         assert not held_out & {image for image, split in splits.items() if split == "train"}
         held_out |= {image for image, split in splits.items() if split != "train"}
         ledger = published(ledger, entries, f"0.{version}.0")
+
+
+def flag(images: list[str], reason: str = "flagged_wrong_label") -> dict[str, str]:
+    return dict.fromkeys(images, reason)
+
+
+@given(st.sampled_from(["train", "certify_queue", "calibration"]))
+@settings(max_examples=3, deadline=None)
+def test_what_raters_flagged_is_removed_for_good_with_their_reason_and_nothing_else(split: str) -> None:
+    group = group_in(split)
+    before, entries, _ = assign(groups(group))
+    assert set(before.values()) == {split}
+    ledger = published(empty_frame(LEDGER), entries, "0.1.0")
+    table = groups(group)
+    images = cases(group)
+    result, added = assign_splits(table, images, ledger, SETTINGS, flag(group[:1]))
+    assert dict(result.kept.select("image_id", "split").iter_rows()) == {group[1]: split}
+    assert added.select("split", "reason", "members").rows() == [("withdrawn", "flagged_wrong_label", [group[0]])]
+    told = set(result.rejected.select("record_kind", "record_id", "rule").rows())
+    assert told == {("image", group[0], "flagged_wrong_label"), ("case", f"c-{group[0]}", "flagged_wrong_label")}
+    later = published(ledger, added, "0.2.0")
+    again, nothing = assign_splits(table, images, later, SETTINGS)  # the flag is gone, the removal is not
+    assert again.kept.equals(result.kept) and again.rejected.equals(result.rejected)
+    assert nothing.is_empty()
+
+
+def test_what_joins_a_removed_held_out_image_stays_out_of_training() -> None:
+    gone = group_in("certify_queue")
+    others = ([f"i{n}", f"j{n}"] for n in range(5000, 6000))
+    new = next(pair for pair in others if new_split(group_key([*gone, *pair]), SETTINGS) == "train")
+    _, entries, _ = assign(groups(gone))
+    ledger = published(empty_frame(LEDGER), entries, "0.1.0")
+    joined = groups([*gone, *new])
+    result, _ = assign_splits(joined, cases([*gone, *new]), ledger, SETTINGS, flag(gone))
+    assert dict(result.kept.select("image_id", "split").iter_rows()) == dict.fromkeys(new, "certify_queue")
+
+
+def test_a_certified_image_and_one_of_its_queue_are_one_side_of_the_split() -> None:
+    group = group_in("certify_queue")
+    _, entries, _ = assign(groups(group))
+    known = pl.DataFrame({"case_id": ["c"], "group_id": [group_key(group)], "image_ids": [group[:1]]})
+    ledger = published(empty_frame(LEDGER), pl.concat([entries, certified_entries(known)]), "0.1.0")
+    assert ledger["split"].to_list() == ["certify_queue", "certified"]
+    after, added, rejected = assign(groups(group), ledger)
+    assert after == dict.fromkeys(group, "certify_queue")
+    assert added.is_empty() and rejected.is_empty()

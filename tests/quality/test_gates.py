@@ -184,12 +184,17 @@ def rows_table(ids: tuple[str, ...] = IDS) -> pl.DataFrame:
             **dict.fromkeys((*DIMENSIONS, "overall"), 4.5),
             "age_years": None if i == ids[0] else 45.0,
             "text_length": 900,
+            "is_planted": False,
+            "is_flagged": False,
+            "raters_missing": 0,
+            "human_missing": 0,
         }
         for i in ids
     ]
     floats = dict.fromkeys((*DIMENSIONS, "overall", "age_years"), pl.Float64)
     types = {**floats, "n_images": pl.Int64, "text_length": pl.Int64, "image_grounded": pl.Boolean}
-    types["synthetic"] = pl.Boolean
+    types |= dict.fromkeys(["synthetic", "is_planted", "is_flagged"], pl.Boolean)
+    types |= dict.fromkeys(["raters_missing", "human_missing"], pl.Int64)
     return pl.DataFrame(rows, schema={name: types.get(name, pl.String) for name in COLUMNS["release"]["rows"]})
 
 
@@ -201,6 +206,7 @@ def counts_of(rows: pl.DataFrame) -> pl.DataFrame:
         n_synthetic=pl.col("synthetic").sum().cast(pl.Int64),
         n_real=(~pl.col("synthetic")).sum().cast(pl.Int64),
         n_text_only_refused=pl.lit(0),
+        n_simulated_refused=pl.lit(0),
     )
 
 
@@ -347,6 +353,10 @@ BREAKERS: dict[str, Breaker] = {
     "release.rows.age_years": put("rows", "age_years", -1.0),
     "release.rows.text_length": put("rows", "text_length", 0),
     **scores("release.rows", "rows"),
+    "release.rows.planted": put("rows", "is_planted", True),
+    "release.rows.flagged": put("rows", "is_flagged", True, row=1),
+    "release.rows.raters": put("rows", "raters_missing", 1, row=3),
+    "release.rows.human_scores": put("rows", "human_missing", 2, row=3),
     "release.leakage.columns": extra_column("leakage"),
     "release.leakage.required": put("leakage", "n_shared", None),
     "release.leakage.kinds": without("leakage", "patient_id"),
@@ -360,6 +370,7 @@ BREAKERS: dict[str, Breaker] = {
     "release.counts.required": put("counts", "n_no_redistribution", None),
     "release.counts.agree": put("counts", "n_train", 4),
     "release.counts.text_only": put("counts", "n_text_only_refused", 1),
+    "release.counts.simulated": put("counts", "n_simulated_refused", 1),
     "release.counts.enough_train": lambda tables: tables,
 }
 #: Where the tables alone do not break the rule, or would break another one.
