@@ -76,7 +76,7 @@ def _candidates(build: Build, cases: Mapping[str, Any], known: pl.DataFrame) -> 
     rows = [
         (
             row["narrative_id"], row["case_id"], case["node_id"], case["source"], tone_group(case["tone_observations"]),
-            row["overall"], row["spread"], row["random_probability"] if row["random"] else None, _sensitive(case),
+            row["overall"], row["spread"], row["random_probability"] if row["random"] else None, _sensitive(case), [],
         )
         for row in told.sort("narrative_id").iter_rows(named=True)
         for case in [cases[row["case_id"]]]
@@ -124,11 +124,11 @@ def _extras(
     texts |= {(name, None): found[name, None] for name in (*gold, *practice)}
     rows: list[tuple[Any, ...]] = []
     for occasion, names in (("gold", gold), ("practice", practice)):
-        rows += [(name, case_of[name], occasion, None, _sensitive(cases[case_of[name]])) for name in names]
+        rows += [(name, case_of[name], occasion, None, _sensitive(cases[case_of[name]]), None) for name in names]
     for number, name in enumerate(faulty):
         fault, changed = with_fault(_narrative(found[name, None]), number, load_taxonomy())
         texts[name, fault] = narrative_to_json(changed)
-        rows.append((name, case_of[name], "gold", fault, _sensitive(cases[case_of[name]])))
+        rows.append((name, case_of[name], "gold", fault, _sensitive(cases[case_of[name]]), None))
     return pl.DataFrame(rows, schema=EXTRAS, orient="row")
 
 

@@ -18,6 +18,7 @@ class Item:
     occasion: str
     planted: str | None = None
     probability: float | None = None
+    feedback: str | None = None
 
 
 @dataclass

@@ -31,7 +31,7 @@ from schemas.errors import StoreError, UserError
 
 #: :data:`annotators.label_studio.queue.PLAN` and: ``key``: the task's opaque key; ``image_digest`` and ``image``: the
 #: image and the file name it is shown under; ``pre_edit``: JSON of the narrative as it is shown; ``label``: what the
-#: case is recorded as.
+#: case is recorded as; ``note``: what the rater is told along with the case, null for nothing.
 ASSIGNMENTS = pl.Schema(
     {
         "key": pl.String(),
@@ -40,6 +40,7 @@ ASSIGNMENTS = pl.Schema(
         "image": pl.String(),
         "pre_edit": pl.String(),
         "label": pl.String(),
+        "note": pl.String(),
     }
 )
 #: One annotation as it was seen; ``raw``: its JSON, null for one seen to be deleted. Times are the server's, as text.
@@ -172,7 +173,7 @@ class Ledger:
 
     def _frames(self, place: str, schema: pl.Schema) -> pl.DataFrame:
         names = [f"{place}/{name}" for name in self.folder.names(place) if name.endswith(".parquet")]
-        return pl.concat([pl.DataFrame(schema=schema), *map(self._frame, names)])
+        return pl.concat([pl.DataFrame(schema=schema), *map(self._frame, names)], how="diagonal").select(list(schema))
 
     def _frame(self, name: str) -> pl.DataFrame:
         try:

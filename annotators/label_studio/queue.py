@@ -16,7 +16,8 @@ from annotators.label_studio.arrangement import Item, RaterList, arranged, numbe
 from schemas.config import AnnotateSettings
 
 #: What is to be scored. ``overall``: the evaluator's mean score; ``spread``: of that score over the candidates of the
-#: case; ``sensitive``: kinds of :data:`annotators.label_studio.raters.SENSITIVE` that the case is of.
+#: case; ``sensitive``: kinds of :data:`annotators.label_studio.raters.SENSITIVE` that the case is of; ``authors``:
+#: raters who wrote it, as a correction, none for any other narrative.
 CANDIDATES = pl.Schema(
     {
         "narrative_id": pl.String(),
@@ -28,9 +29,11 @@ CANDIDATES = pl.Schema(
         "spread": pl.Float64(),
         "inclusion_probability": pl.Float64(),
         "sensitive": pl.List(pl.String()),
+        "authors": pl.List(pl.String()),
     }
 )
-#: What is strewn in: ``occasion`` gold or practice; ``planted``: the fault put in, null for none.
+#: What is strewn in: ``occasion`` gold or practice; ``planted``: the fault put in, null for none; ``feedback``: what
+#: the rater is told after the decision, null for nothing.
 EXTRAS = pl.Schema(
     {
         "narrative_id": pl.String(),
@@ -38,6 +41,7 @@ EXTRAS = pl.Schema(
         "occasion": pl.String(),
         "planted": pl.String(),
         "sensitive": pl.List(pl.String()),
+        "feedback": pl.String(),
     }
 )
 #: One place in one rater's list. Places count from 0 and are never given twice.
@@ -50,6 +54,7 @@ PLAN = pl.Schema(
         "occasion": pl.String(),
         "planted": pl.String(),
         "inclusion_probability": pl.Float64(),
+        "feedback": pl.String(),
     }
 )
 
@@ -116,6 +121,7 @@ def plan(
             i.occasion,
             i.planted,
             i.probability,
+            i.feedback,
         )
         for seat in places
         for place, i in enumerate(arranged(lists[seat.rater], _open_to(pool, seat), seat.rater, settings))
@@ -164,7 +170,7 @@ def _read_already(
 
 def _open_to(pool: Iterable[Mapping[str, object]], seat: Seat) -> list[Item]:
     return [
-        Item(str(r["narrative_id"]), str(r["case_id"]), str(r["occasion"]), r["planted"])  # type: ignore[arg-type]
+        Item(str(r["narrative_id"]), str(r["case_id"]), str(r["occasion"]), r["planted"], None, r["feedback"])  # type: ignore[arg-type]
         for r in pool
         if set(r["sensitive"]) <= seat.opted_in  # type: ignore[call-overload]
     ]

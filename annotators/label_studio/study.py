@@ -149,7 +149,8 @@ def deal(
         shown = narrative if planted is None else f"{narrative}+{planted}"
         rows.append({**row, "key": opaque_key(secret, shown, row["rater"], OCCASIONS.index(row["occasion"])),
                      "image_digest": digest, "image": image_name(secret, digest, endings[digest]),
-                     "pre_edit": material.texts[narrative, planted], "label": material.labels[case]})  # fmt: skip
+                     "pre_edit": material.texts[narrative, planted], "label": material.labels[case],
+                     "note": None})  # fmt: skip
     ledger.assign(pl.DataFrame(rows, schema=ASSIGNMENTS))
     return planned.left_out
 
@@ -196,7 +197,14 @@ def _export_images(assignments: pl.DataFrame, root: Path, material: Material) ->
 
 def _task(row: Mapping[str, str], show_label: bool) -> dict[str, object]:
     label = row["label"] if show_label else None
-    return task_of(narrative_from_json(row["pre_edit"]), image_url(row["image"]), row["key"], label)
+    return task_of(
+        narrative_from_json(row["pre_edit"]),
+        image_url(row["image"]),
+        row["key"],
+        label,
+        note=row["note"],
+        feedback=row["feedback"],
+    )
 
 
 def remember_accounts(session: Session, ledger: Ledger, server: str, raters: Mapping[str, Rater]) -> dict[int, str]:

@@ -27,14 +27,23 @@ _NOTHING = "(none)"
 _KEY_LENGTH = 32
 
 
-def task_of(narrative: Narrative, image_url: str, key: str, label: str | None = None) -> dict[str, Any]:
+def task_of(
+    narrative: Narrative,
+    image_url: str,
+    key: str,
+    label: str | None = None,
+    note: str | None = None,
+    feedback: str | None = None,
+) -> dict[str, Any]:
     """The task of one narrative, with the prediction that fills in the text to correct.
 
-    ``label``: the recorded diagnosis, for a screen that shows it; left out otherwise.
+    ``label``: the recorded diagnosis, for a screen that shows it; left out otherwise. ``note``: what the rater is told
+    along with the case; ``feedback``: what the rater is told after the decision.
     """
     data = {"key": key, "image": image_url, **section_texts(narrative)}
-    if label is not None:
-        data["label"] = label
+    for name, text in (("label", label), ("note", note), ("feedback", feedback)):
+        if text is not None:
+            data[name] = text
     prefill = {
         "id": "corrected",
         "from_name": "corrected",

@@ -67,11 +67,11 @@ def made_up(cases: int, extras: int = 0, kilobytes: int = 0) -> Material:
     names = [f"n{number:05d}" for number in range(cases)]
     rows = [
         (name, f"c{name}", f"d{number % 7}", f"s{number % 3}", "I-II", 3.0 + number % 10 / 5, number % 5 / 10,
-         0.1 if number % 4 == 0 else None, [])
+         0.1 if number % 4 == 0 else None, [], [])
         for number, name in enumerate(names)
     ]  # fmt: skip
     others = [
-        (f"x{occasion}{fault}{number}", f"cx{occasion}{fault}{number}", occasion, fault, [])
+        (f"x{occasion}{fault}{number}", f"cx{occasion}{fault}{number}", occasion, fault, [], None)
         for occasion, fault in (("practice", None), ("gold", None), ("gold", "false_reassurance"))
         for number in range(extras)
     ]

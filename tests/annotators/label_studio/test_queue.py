@@ -18,7 +18,7 @@ NOTHING = pl.DataFrame(schema=PLAN)
 def candidates(count: int, start: int = 0, per_case: int = 1, sensitive: int = 0) -> pl.DataFrame:
     rows = [
         (f"n{n}", f"c{n // per_case}", f"d{n % 5}", f"s{n % 2}", "I-II", n % 11 / 2, n % 7 / 7, None,
-         ["genital"] if sensitive and n % sensitive == 0 else [])
+         ["genital"] if sensitive and n % sensitive == 0 else [], [])
         for n in range(start, start + count)
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=CANDIDATES, orient="row")
@@ -26,7 +26,7 @@ def candidates(count: int, start: int = 0, per_case: int = 1, sensitive: int = 0
 
 def extras(count: int) -> pl.DataFrame:
     kinds = (("practice", None), ("gold", None), ("gold", "false_reassurance"))
-    rows = [(f"x{o}{f}{n}", f"cx{o}{f}{n}", o, f, []) for o, f in kinds for n in range(count)]
+    rows = [(f"x{o}{f}{n}", f"cx{o}{f}{n}", o, f, [], None) for o, f in kinds for n in range(count)]
     return pl.DataFrame(rows, schema=EXTRAS, orient="row")
 
 
