@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from annotators.label_studio.ledger import Ledger, ProjectRecord
+from annotators.label_studio.ledger import SCORING, Ledger, ProjectRecord
 from annotators.label_studio.listing import condition, find_project, keys_of, project_of, tasks_by_id, tasks_of
 from annotators.label_studio.project import project_settings
 from annotators.label_studio.screen import config_digest
@@ -44,16 +44,27 @@ class Pushed:
 
 
 def ensure_project(
-    session: Session, ledger: Ledger, server: str, study: str, rater: str, title: str, config: str, raters: int
+    session: Session,
+    ledger: Ledger,
+    server: str,
+    study: str,
+    rater: str,
+    title: str,
+    config: str,
+    raters: int,
+    purpose: str = SCORING,
 ) -> tuple[ProjectRecord, bool, bool]:
-    """The project of a rater with this labelling screen, whether it was made now, and whether it had been deleted.
+    """The project of a rater for a purpose, with this labelling screen, whether it was made now, and whether it had
+    been deleted.
 
     Raises :class:`UserError` when somebody edited its labelling screen on the server.
     """
     digest = config_digest(config)
     settings = project_settings(title, config, raters)
-    settings["description"] += f". Study {study}, rater {rater}. Made and read by a program: leave the settings alone."
-    known = [r for r in ledger.projects(server) if (r.rater, r.config_digest) == (rater, digest)]
+    whose = f"rater {rater}" if purpose == SCORING else f"rater {rater}, {purpose}"
+    settings["description"] += f". Study {study}, {whose}. Made and read by a program: leave the settings alone."
+    wanted = (rater, digest, purpose)
+    known = [r for r in ledger.projects(server) if (r.rater, r.config_digest, r.purpose) == wanted]
     for record in reversed(known):
         if (told := project_of(session, record.project_id)) is not None:
             if told["description"] != settings["description"]:
@@ -68,7 +79,7 @@ def ensure_project(
     made = number is None
     if number is None:
         number = _create(session, settings)
-    record = ProjectRecord(server, number, rater, digest, settings["title"])
+    record = ProjectRecord(server, number, rater, digest, settings["title"], purpose)
     ledger.add_project(record, config)
     refuse_if_edited(record, project_of(session, number) or settings, session.base)
     return record, made, bool(known)
@@ -159,7 +170,7 @@ def refuse_unfit(tasks: Sequence[Task], config: str) -> None:
         keys.add(key)
         if lacking := sorted(name for name in shown if not isinstance(data.get(name), str) or not data[name].strip()):
             raise UserError(f"task {key} has no text for {', '.join(lacking)}: nothing was sent")
-        if strange := sorted(set(data) - shown - {"key"}):
+        if strange := sorted(set(data) - shown - {"key", "note", "feedback"}):
             raise UserError(f"task {key} holds {', '.join(strange)}, which the screen does not show: nothing was sent")
         if any(told.get("model_version") != PREFILL or not told.get("result") for told in predictions):
             raise UserError(f"task {key} holds a prediction that is not the text to correct: nothing was sent")
