@@ -95,7 +95,7 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
 
 
 def _console(file: object = sys.stderr) -> Console:
-    console = Console(file=file, highlight=False)  # type: ignore[arg-type]
+    console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
     if not console.is_terminal:
         console.width = 200
     return console

@@ -148,7 +148,7 @@ def test_what_raters_differ_about_is_decided_by_others_and_so_is_what_they_corre
         (correction, corrected, 1), (settled, None, 3)]  # fmt: skip
     assert study.run("push") == "0"
     told = study.run("status")
-    assert "2 certified, 1 rejected; 0 await adjudication" in told
+    assert "Narratives: 2 certified, 1 rejected; waiting for adjudication: 0; waiting for raters: " in told
     assert "DermEval beside the raters" in told
     assert "points above the others" in told
     assert "@example.org" not in told
