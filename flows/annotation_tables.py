@@ -72,7 +72,7 @@ def _figures_table(figures: pl.DataFrame) -> Table:
     table = Table(title="How each rater scores, in points of the scale (with 95 % intervals)", title_justify="left",
                   pad_edge=False)  # fmt: skip
     table.add_column("rater")
-    for heading in (*headings, *(["faults (others) certified"] if faults else [])):
+    for heading in (*headings, *(["faults certified (others)"] if faults else [])):
         table.add_column(heading, justify="right")
     for rater, measures in found.items():
         cells = [next((_figure(measures[m]) for m in _FIGURES[heading] if m in measures), "") for heading in headings]
@@ -112,7 +112,8 @@ def _standing(standing: Standing) -> Iterator[Table | str]:
 
 
 def _alignment_table(rows: pl.DataFrame) -> Table:
-    title = f"DermEval beside the raters, {BASIS[rows['basis'][0]]} ({rows['n_items'].max():,})"
+    most = max(rows["n_items"].to_list())
+    title = f"DermEval beside the raters, {BASIS[rows['basis'][0]]} ({most:,})"
     table = Table(title=title, title_justify="left", pad_edge=False)
     table.add_column("dimension")
     for heading in ("DermEval less raters", "absolute difference", "Pearson", "Spearman"):
