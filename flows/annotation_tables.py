@@ -45,7 +45,7 @@ def status_parts(told: Status, standing: Standing | None) -> Iterator[Table | st
         return
     if set(told.figures["measure"]) - {"sound_certified"}:
         yield _figures_table(told.figures)
-    if told.agreement["estimate"].is_not_null().any():
+    if (told.agreement["n_items"] > 0).any():
         yield _agreement_table(told.agreement)
     if standing is not None:
         yield from _standing(standing)
