@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from annotators.label_studio.controls import TOLD
 from annotators.label_studio.ledger import Ledger, ProjectRecord
 from annotators.label_studio.listing import condition, find_project, keys_of, project_of, tasks_by_id, tasks_of
 from annotators.label_studio.project import project_settings
@@ -157,7 +158,9 @@ def refuse_unfit(tasks: Sequence[Task], config: str) -> None:
             raise UserError(f"a task has the key {key!r}, which is none or stands there twice: nothing was sent")
         assert isinstance(data, Mapping)
         keys.add(key)
-        if lacking := sorted(name for name in shown if not isinstance(data.get(name), str) or not data[name].strip()):
+        texts = {name: text for name in shown if isinstance(text := data.get(name), str)}
+        full = {name for name, text in texts.items() if text.strip() or (name in TOLD and not text)}
+        if lacking := sorted(shown - full):
             raise UserError(f"task {key} has no text for {', '.join(lacking)}: nothing was sent")
         if strange := sorted(set(data) - shown - {"key"}):
             raise UserError(f"task {key} holds {', '.join(strange)}, which the screen does not show: nothing was sent")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,7 @@ from annotators.label_studio.queue import PLAN, Seat, plan
 from annotators.label_studio.raters import SENSITIVE, Rater, secret_mark
 from annotators.label_studio.screen import config_digest, labelling_config
 from annotators.label_studio.session import Session
-from annotators.label_studio.tasks import IMAGES, export_image, image_name, image_url, opaque_key, task_of
+from annotators.label_studio.tasks import IMAGES, export_image, image_name, image_url, opaque_key, pause_note, task_of
 from corpus.digests import digest_of
 from corpus.filesystem import sentence_when_full
 from schemas.config import AnnotateSettings
@@ -96,7 +97,8 @@ def push_study(
         elsewhere = answered.get(rater, {})
         keys = {key for place, told in elsewhere.items() if place != record.project_id for key in told}
         wanted = rows.filter(~pl.col("key").is_in(sorted(keys))) if keys else rows
-        tasks = [_task(row, settings.show_label) for row in wanted.iter_rows(named=True)]
+        practice = rows.filter(pl.col("occasion") == "practice").height
+        tasks = [_task(row, settings, practice) for row in wanted.iter_rows(named=True)]
         at = done
         imported, copies = bring(session, record.project_id, tasks, config, partial(_say_from, say, at, total))
         done += rows.height
@@ -195,14 +197,15 @@ def _export_images(assignments: pl.DataFrame, root: Path, material: Material) ->
                 export_image(payloads[digest], root, name)
 
 
-def _task(row: Mapping[str, str], show_label: bool) -> dict[str, object]:
-    label = row["label"] if show_label else None
+def _task(row: Mapping[str, Any], settings: AnnotateSettings, practice: int) -> dict[str, Any]:
+    """The task of an assignment; ``practice``: how many places the practice takes at the head of the list."""
+    told = (row["note"], pause_note(row["place"] + 1 - practice, settings.daily_cap))
     return task_of(
         narrative_from_json(row["pre_edit"]),
         image_url(row["image"]),
         row["key"],
-        label,
-        note=row["note"],
+        row["label"] if settings.show_label else None,
+        note="\n\n".join(filter(None, told)),
         feedback=row["feedback"],
     )
 
