@@ -43,7 +43,8 @@ def push(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
         _console().print(note)
     if outcome.left_out:
         _console().print(
-            f"{len(outcome.left_out):,} narratives of sensitive cases were left out: too few raters agreed to see them"
+            f"{len(outcome.left_out):,} narrative{'s' * (len(outcome.left_out) != 1)} went to nobody: too few raters "
+            "agreed to see such cases, or have not written the text themselves"
         )
     print(sum(told.imported for told in outcome.pushed))
 

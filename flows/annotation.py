@@ -38,8 +38,9 @@ def push_config(config: Config, say: Say = lambda done, total: None) -> Outcome:
     """Push what the configuration says; :class:`UserError` with one sentence for whatever is wrong."""
     secret = annotation_secret()
     raters = pseudonyms(_registry(config), secret)
-    gathered = material(config)
     ledger = Ledger(config.workspace)
+    pulled = ledger.snapshot()
+    gathered = material(config, None if pulled is None else pulled[0])
     with ExitStack() as stack:
         session = stack.enter_context(_session(config))
         stack.enter_context(Lease(ledger.folder, "workspace"))

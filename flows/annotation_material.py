@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from annotators.label_studio.adjudication import disputes_of
 from annotators.label_studio.faults import Planted, practice_feedback, with_fault
 from annotators.label_studio.queue import CANDIDATES, EXTRAS
 from annotators.label_studio.study import Material
 from corpus.digests import first_by_digest
 from corpus.packs import read_payloads
-from corpus.store import Store
-from flows.build import last_build
+from flows.annotation_standing import latest_build, standing_of
 from flows.plan import Build
 from schemas.config import AnnotateSettings, Config
 from schemas.errors import UserError
@@ -33,23 +33,30 @@ _ADULT_YEARS = 18
 _WHERE = ["row_key", "part", "narrative_id", "case_id"]
 
 
-def material(config: Config) -> Material:
-    """Gather it; :class:`UserError` when there is no finished build with a queue."""
-    last = last_build(config.workspace)
-    if last is None or not {"select", "split", "standardise", "evaluate", "inspect"} <= set(last[1]):
+def material(config: Config, pulled: pl.DataFrame | None) -> Material:
+    """Gather it; :class:`UserError` when there is no finished build with a queue.
+
+    ``pulled``: the latest annotations, None before the first pull. What they decide is asked no more.
+    """
+    build = latest_build(config)
+    if build is None:
         raise UserError(f"there is no finished build in {config.workspace}: run `dermcot run` first")
-    build = Build(config, Store(config.workspace), last[1])
+    now = standing_of(build, pulled)
     columns = ["case_id", "node_id", "source", "site", "age_years", "split", "licence_class", "tone_observations",
                "image_digests"]  # fmt: skip
     cases = {row["case_id"]: row for row in build.table("split", "cases", columns).iter_rows(named=True)}
     known = build.table("standardise", "selection", _WHERE)
-    candidates = _candidates(build, cases, known)
+    everything = _candidates(build, cases, known)
+    candidates = everything.filter(pl.col("narrative_id").is_in(now.queue["narrative_id"].implode()))
     texts: dict[tuple[str, str | None], str] = dict(_texts(build, known, candidates["narrative_id"]))
-    extras = _extras(build, cases, known, candidates, texts, config.annotate)
+    extras = _extras(build, cases, known, everything, texts, config.annotate)
     named = [*candidates["case_id"], *extras["case_id"]]
     images = {case: cases[case]["image_digests"][0] for case in named}
     labels = {case: load_taxonomy().node(cases[case]["node_id"]).name for case in named}
-    return Material(candidates, extras, texts, images, labels, partial(_payloads, build), partial(_endings, build))
+    disputes = disputes_of(now.answers, now.found, config.certification, simulated=config.allows_simulated_raters())
+    return Material(
+        candidates, extras, texts, images, labels, partial(_payloads, build), partial(_endings, build), disputes
+    )
 
 
 def _payloads(build: Build, digests: Iterable[str]) -> dict[str, bytes]:
@@ -67,7 +74,12 @@ def _endings(build: Build) -> dict[str, str]:
 
 
 def _candidates(build: Build, cases: Mapping[str, Any], known: pl.DataFrame) -> pl.DataFrame:
-    queue = build.table("select", "queue")
+    """The whole queue, what is decided included, and every correction."""
+    chance = pl.when("random").then("random_probability").alias("chance")
+    queue = build.table("select", "queue").select("narrative_id", "case_id", chance)
+    authors = build.table("correct", "authors").group_by("narrative_id").agg(pl.col("rater").sort().alias("authors"))
+    written = known.join(authors, on="narrative_id", how="semi").select("narrative_id", "case_id")
+    queue = pl.concat([queue, written], how="diagonal").join(authors, on="narrative_id", how="left")
     overall = build.rows("evaluate", ["narrative_id", "overall"])
     spread = known.join(overall, on="narrative_id").group_by("case_id").agg(
         pl.col("overall").std(ddof=0).alias("spread")
@@ -76,7 +88,7 @@ def _candidates(build: Build, cases: Mapping[str, Any], known: pl.DataFrame) -> 
     rows: list[tuple[Any, ...]] = [
         (
             row["narrative_id"], row["case_id"], case["node_id"], case["source"], tone_group(case["tone_observations"]),
-            row["overall"], row["spread"], row["random_probability"] if row["random"] else None, _sensitive(case), [],
+            row["overall"], row["spread"], row["chance"], _sensitive(case), row["authors"] or [],
         )
         for row in told.sort("narrative_id").iter_rows(named=True)
         for case in [cases[row["case_id"]]]

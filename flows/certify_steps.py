@@ -77,17 +77,15 @@ def run_certify(build: Build) -> Collected:
     """Apply the rules; the tables that people publish from hold counts and means only."""
     rules, snapshot = build.config.certification, build.table("annotations", "snapshot")
     cases = build.table("split", "cases")
-    held = cases.filter((pl.col("split") == "certify_queue") & (pl.col("licence_class") != "no-redistribution"))
-    told = ["narrative_id", "case_id", "candidate", "trajectory", "synthetic_trajectory"]
-    written = build.rows("standardise", told)
-    scored = written.join(build.rows("evaluate", _MEASURED), on="narrative_id")
-    known = _known(build, scored.join(held.select("case_id"), on="case_id", how="semi"))
+    held = held_out(cases)
+    scored = scored_narratives(build)
+    known = known_narratives(build, scored.join(held.select("case_id"), on="case_id", how="semi"))
     found = outcomes(snapshot, known, rules)
     planted = planted_ids(snapshot)
     selected, rejected = with_certified(
         build.table("select", "selected"), found, scored.drop("case_id"), cases, planted, build.config.select
     )
-    rejected += refusals(found, snapshot["narrative_id"], written["narrative_id"])
+    rejected += refusals(found, snapshot["narrative_id"], build.rows("standardise", ["narrative_id"])["narrative_id"])
     certified = (
         certified_choice(found).select("case_id").join(cases.select("case_id", "group_id", "image_ids"), on="case_id")
     )
@@ -97,7 +95,7 @@ def run_certify(build: Build) -> Collected:
         "outcomes": found,
         "queue": open_queue(build.table("select", "queue"), found, strata_of(held)),
         "agreement": _agreement(snapshot, build.config, known),
-        "alignment": _alignment(snapshot, build.config, known, scored),
+        "alignment": alignment_rows(snapshot, build.config, known, scored),
         "summary": _summary(build, found, snapshot),
         "rejected": rejections_frame(rejected),
         "_ledger": certified_entries(certified),
@@ -106,8 +104,19 @@ def run_certify(build: Build) -> Collected:
     return tables, {"kept": kept, FOOLED: dict(sorted(fooled.items()))}
 
 
-def _known(build: Build, scored: pl.DataFrame) -> pl.DataFrame:
-    """:data:`corpus.certified.KNOWN` of held-out narratives."""
+def held_out(cases: pl.DataFrame) -> pl.DataFrame:
+    """Of live cases those that raters may certify."""
+    return cases.filter((pl.col("split") == "certify_queue") & (pl.col("licence_class") != "no-redistribution"))
+
+
+def scored_narratives(build: Build) -> pl.DataFrame:
+    """Every narrative of the build that the evaluator scored, with its scores."""
+    told = ["narrative_id", "case_id", "candidate", "trajectory", "synthetic_trajectory"]
+    return build.rows("standardise", told).join(build.rows("evaluate", _MEASURED), on="narrative_id")
+
+
+def known_narratives(build: Build, scored: pl.DataFrame) -> pl.DataFrame:
+    """:data:`corpus.certified.KNOWN` of held-out narratives, of which ``scored`` are rows."""
     authors = build.table("correct", "authors").group_by("narrative_id").agg(
         pl.col("rater").sort().alias("authors"), pl.col("simulated").any().alias("simulated_author")
     )  # fmt: skip
@@ -145,7 +154,7 @@ def _agreement(snapshot: pl.DataFrame, config: Config, known: pl.DataFrame) -> p
     return rows.drop("rater_a", "rater_b").with_columns(pl.col("estimate", "low", "high").round(_DIGITS))
 
 
-def _alignment(snapshot: pl.DataFrame, config: Config, known: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+def alignment_rows(snapshot: pl.DataFrame, config: Config, known: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     """The evaluator against the raters: over what was drawn with a known chance, weighted, where there is any of it.
 
     ``basis``: drawn | all.

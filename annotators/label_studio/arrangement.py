@@ -53,7 +53,8 @@ def arranged(mine: RaterList, pool: list[Item], rater: str, settings: AnnotateSe
             for at, item in enumerate(taken)
         ]
     chosen += _repeats(mine, rater, settings)
-    practice = [] if mine.next_place else _draw(
+    begun = mine.counts.total() - mine.counts["adjudication"] > count
+    practice = [] if begun else _draw(
         [i for i in pool if i.occasion == "practice"], settings.practice, mine.seen, (salt, "practice")
     )  # fmt: skip
     chosen.sort(key=lambda entry: (entry[0], number_of(salt, "tie", rater, entry[1].occasion, entry[1].narrative_id)))

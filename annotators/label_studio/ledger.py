@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,17 +59,19 @@ RAW = pl.Schema(
 )
 #: The rater of a project that is shared by all.
 SHARED = "shared"
+SCORING, ADJUDICATION = "scoring", "adjudication"
 
 
 @dataclass(frozen=True)
 class ProjectRecord:
-    """A project that was made: for which rater (:data:`SHARED` for all), with which labelling screen."""
+    """A project that was made: for which rater (:data:`SHARED` for all), with which labelling screen, for what."""
 
     server: str
     project_id: int
     rater: str
     config_digest: str
     title: str
+    purpose: str = SCORING
 
 
 class Ledger:
@@ -123,7 +125,8 @@ class Ledger:
         """Remember a project and its labelling screen."""
         self.folder.put_if_absent(f"screens/{record.config_digest}.xml", config.encode())
         name = f"projects/{record.server}-{record.project_id}.json"
-        if not self.folder.put_if_absent(name, canonical_json(asdict(record))) and self._json(name) != asdict(record):
+        new = self.folder.put_if_absent(name, canonical_json(asdict(record)))
+        if not new and ProjectRecord(**self._json(name)) != record:
             raise UserError(
                 f"project {record.project_id} is known as another one: did the server begin anew at its old address? "
                 "If so, give it another name as annotate.server"
@@ -192,6 +195,7 @@ class Ledger:
         return told
 
 
-def of_rater(assignments: pl.DataFrame, raters: Iterable[str]) -> pl.DataFrame:
-    """The rows of some raters."""
-    return assignments.filter(pl.col("rater").is_in(list(raters)))
+def of_project(assignments: pl.DataFrame, rater: str, purpose: str) -> pl.DataFrame:
+    """What belongs into a rater's project."""
+    judging = pl.col("occasion") == "adjudication"
+    return assignments.filter((pl.col("rater") == rater) & (judging if purpose == ADJUDICATION else ~judging))

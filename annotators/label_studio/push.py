@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from annotators.label_studio.controls import TOLD
-from annotators.label_studio.ledger import Ledger, ProjectRecord
+from annotators.label_studio.ledger import SCORING, Ledger, ProjectRecord
 from annotators.label_studio.listing import condition, find_project, keys_of, project_of, tasks_by_id, tasks_of
 from annotators.label_studio.project import project_settings
 from annotators.label_studio.screen import config_digest
@@ -45,16 +45,27 @@ class Pushed:
 
 
 def ensure_project(
-    session: Session, ledger: Ledger, server: str, study: str, rater: str, title: str, config: str, raters: int
+    session: Session,
+    ledger: Ledger,
+    server: str,
+    study: str,
+    rater: str,
+    title: str,
+    config: str,
+    raters: int,
+    purpose: str = SCORING,
 ) -> tuple[ProjectRecord, bool, bool]:
-    """The project of a rater with this labelling screen, whether it was made now, and whether it had been deleted.
+    """The project of a rater for a purpose, with this labelling screen, whether it was made now, and whether it had
+    been deleted.
 
     Raises :class:`UserError` when somebody edited its labelling screen on the server.
     """
     digest = config_digest(config)
     settings = project_settings(title, config, raters)
-    settings["description"] += f". Study {study}, rater {rater}. Made and read by a program: leave the settings alone."
-    known = [r for r in ledger.projects(server) if (r.rater, r.config_digest) == (rater, digest)]
+    whose = f"rater {rater}" if purpose == SCORING else f"rater {rater}, {purpose}"
+    settings["description"] += f". Study {study}, {whose}. Made and read by a program: leave the settings alone."
+    wanted = (rater, digest, purpose)
+    known = [r for r in ledger.projects(server) if (r.rater, r.config_digest, r.purpose) == wanted]
     for record in reversed(known):
         if (told := project_of(session, record.project_id)) is not None:
             if told["description"] != settings["description"]:
@@ -69,7 +80,7 @@ def ensure_project(
     made = number is None
     if number is None:
         number = _create(session, settings)
-    record = ProjectRecord(server, number, rater, digest, settings["title"])
+    record = ProjectRecord(server, number, rater, digest, settings["title"], purpose)
     ledger.add_project(record, config)
     refuse_if_edited(record, project_of(session, number) or settings, session.base)
     return record, made, bool(known)

@@ -86,6 +86,7 @@ def plan(
 ) -> Planned:
     """New assignments, so that every candidate is with exactly ``per_case`` raters (by default as the settings say).
 
+    A correction never goes to its authors, and to one rater less, since they stand for one; but one has to read it.
     ``already``: all that was ever assigned, as :data:`PLAN`. ``void``: (narrative, rater) among it that will not be
     answered any more, so that somebody else is asked; the same rater is not asked again.
     """
@@ -97,11 +98,12 @@ def plan(
     salt = settings.salt
     for row in ordered(candidates, settings).iter_rows(named=True):
         narrative = row["narrative_id"]
-        need = per_case - len(holders.get(narrative, ()))
+        authors, wanted = set(row["authors"]), set(row["sensitive"])
+        need = max(1, per_case - bool(authors)) - len(holders.get(narrative, set()) - authors)
         if need <= 0:
             continue
-        wanted = set(row["sensitive"])
-        may = [s.rater for s in places if narrative not in lists[s.rater].seen and wanted <= s.opted_in]
+        barred = authors | {rater for rater, mine in lists.items() if narrative in mine.seen}
+        may = [seat.rater for seat in places if seat.rater not in barred and wanted <= seat.opted_in]
         if len(may) < need:
             left_out.append(narrative)
             continue

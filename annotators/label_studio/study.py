@@ -6,26 +6,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from annotators.label_studio.ledger import ASSIGNMENTS, SHARED, Ledger, of_rater
+from annotators.label_studio.adjudication import Disputes
+from annotators.label_studio.dealing import deal
+from annotators.label_studio.ledger import ADJUDICATION, SCORING, SHARED, Ledger, of_project
 from annotators.label_studio.listing import accounts
 from annotators.label_studio.push import Pushed, Say, answered_keys, bring, ensure_project, ensure_storage
-from annotators.label_studio.queue import PLAN, Seat, plan
-from annotators.label_studio.raters import SENSITIVE, Rater, secret_mark
+from annotators.label_studio.raters import Rater, secret_mark
 from annotators.label_studio.screen import config_digest, labelling_config
 from annotators.label_studio.session import Session
-from annotators.label_studio.tasks import IMAGES, export_image, image_name, image_url, opaque_key, pause_note, task_of
+from annotators.label_studio.tasks import IMAGES, export_image, image_url, task_of
 from corpus.digests import digest_of
 from corpus.filesystem import sentence_when_full
 from schemas.config import AnnotateSettings
 from schemas.errors import UserError
 from schemas.narrative import narrative_from_json
-from schemas.tables import OCCASIONS
 
 _TITLE_PSEUDONYM = 8
+_ADJUDICATION_TITLE = 13  # of annotate.title, so many characters, since Label Studio takes 50 in all
 _EXPORTED_AT_ONCE = 200
 
 
@@ -35,7 +35,8 @@ class Material:
 
     ``candidates``, ``extras``: as :mod:`annotators.label_studio.queue` wants them; ``texts``: (narrative, planted fault
     or None) -> JSON of the narrative; ``images``: case -> image digest; ``labels``: case -> what it is recorded as;
-    ``payloads``: the bytes of images by digest, as far as there are any; ``endings``: image digest -> ``.jpg``.
+    ``payloads``: the bytes of images by digest, as far as there are any; ``endings``: image digest -> ``.jpg``;
+    ``disputes``: what raters differ about, None where nothing was answered yet.
     """
 
     candidates: pl.DataFrame
@@ -45,6 +46,7 @@ class Material:
     labels: Mapping[str, str]
     payloads: Callable[[Iterable[str]], Mapping[str, bytes]]
     endings: Callable[[], Mapping[str, str]]
+    disputes: Disputes | None = None
 
 
 @dataclass(frozen=True)
@@ -82,23 +84,22 @@ def push_study(
         raise UserError("no rater is active: set active: true for some in the file of raters")
     config = labelling_config(show_label=settings.show_label)
     answered = _answered(session, ledger, server, config_digest(config))
-    left_out = deal(ledger, settings, raters, secret, material, answered)
+    left_out, undecided = deal(ledger, settings, raters, secret, material, answered)
     assignments = ledger.assignments()
     _export_images(assignments, Path(settings.document_root), material)
     notes = []
     pushed = []
-    mine = {r: of_rater(assignments, [r]) for r in ([SHARED] if settings.shared_project else active)}
+    mine = _by_project(assignments, active, shared=settings.shared_project)
     done, total = 0, sum(rows.height for rows in mine.values())
-    for rater, rows in mine.items():
-        title = f"{settings.title} {rater[:_TITLE_PSEUDONYM]}"
+    for (rater, purpose), rows in mine.items():
+        title = _title(settings.title, rater, purpose)
         several = settings.raters_per_case if rater == SHARED else 1
-        record, made, again = ensure_project(session, ledger, server, study, rater, title, config, several)
+        record, made, again = ensure_project(session, ledger, server, study, rater, title, config, several, purpose)
         ensure_storage(session, record.project_id, settings.document_root_there or settings.document_root)
         elsewhere = answered.get(rater, {})
         keys = {key for place, told in elsewhere.items() if place != record.project_id for key in told}
         wanted = rows.filter(~pl.col("key").is_in(sorted(keys))) if keys else rows
-        practice = rows.filter(pl.col("occasion") == "practice").height
-        tasks = [_task(row, settings, practice) for row in wanted.iter_rows(named=True)]
+        tasks = [_task(row, settings.show_label) for row in wanted.iter_rows(named=True)]
         at = done
         imported, copies = bring(session, record.project_id, tasks, config, partial(_say_from, say, at, total))
         done += rows.height
@@ -107,54 +108,33 @@ def push_study(
             notes.append(
                 f"{record.title!r} had been deleted on the server and was made anew, without what was answered"
             )
+    if undecided:
+        notes.append(_nobody_decides(undecided, material.disputes))
     notes += _about_accounts(session, ledger, server, {name: raters[name] for name in active})
     if settings.shared_project:
         notes.append("one project is shared by all raters: it is not blind, whoever looks can see what others answered")
     return Outcome(tuple(pushed), assignments.height, left_out, tuple(notes))
 
 
-def deal(
-    ledger: Ledger,
-    settings: AnnotateSettings,
-    raters: Mapping[str, Rater],
-    secret: bytes,
-    material: Material,
-    answered: Mapping[str, Mapping[int | None, set[str]]],
-) -> tuple[str, ...]:
-    """Write down new assignments; returns the narratives for which too few raters may be asked."""
-    before = ledger.assignments()
-    active = {name: rater for name, rater in raters.items() if rater.active}
-    done = {key for told in answered.values() for keys in told.values() for key in keys}
-    void = {
-        (narrative, rater)
-        for key, narrative, rater in before.select("key", "narrative_id", "rater").iter_rows()
-        if rater not in active and rater != SHARED and key not in done
-    }
-    seats = [Seat(name, frozenset(rater.sensitive)) for name, rater in active.items()]
-    per_case = min(settings.raters_per_case, len(seats))
-    if settings.shared_project:
-        agreed = frozenset(k for k in SENSITIVE if all(k in rater.sensitive for rater in active.values()))
-        seats, per_case = [Seat(SHARED, agreed)], 1
-        settings = settings.model_copy(update={"repeat_share": 0.0})
-    elif settings.raters_per_case > len(seats):
-        raise UserError(
-            f"annotate.raters_per_case is {settings.raters_per_case}, but only {len(seats)} raters are active: "
-            "add raters, or lower it"
-        )
-    already = before.select(list(PLAN))
-    planned = plan(material.candidates, material.extras, seats, already, settings, per_case, frozenset(void))
-    endings = material.endings() if planned.assignments.height else {}
-    rows = []
-    for row in planned.assignments.iter_rows(named=True):
-        narrative, planted, case = row["narrative_id"], row["planted"], row["case_id"]
-        digest = material.images[case]
-        shown = narrative if planted is None else f"{narrative}+{planted}"
-        rows.append({**row, "key": opaque_key(secret, shown, row["rater"], OCCASIONS.index(row["occasion"])),
-                     "image_digest": digest, "image": image_name(secret, digest, endings[digest]),
-                     "pre_edit": material.texts[narrative, planted], "label": material.labels[case],
-                     "note": None})  # fmt: skip
-    ledger.assign(pl.DataFrame(rows, schema=ASSIGNMENTS))
-    return planned.left_out
+def _by_project(assignments: pl.DataFrame, active: list[str], *, shared: bool) -> dict[tuple[str, str], pl.DataFrame]:
+    """(rater, purpose) -> what belongs there; a project for adjudication only for who is to adjudicate."""
+    scoring = {(rater, SCORING): of_project(assignments, rater, SCORING) for rater in ([SHARED] if shared else active)}
+    judging = {(rater, ADJUDICATION): of_project(assignments, rater, ADJUDICATION) for rater in active}
+    return scoring | {place: rows for place, rows in judging.items() if rows.height}
+
+
+def _title(title: str, rater: str, purpose: str) -> str:
+    whose = rater[:_TITLE_PSEUDONYM]
+    return f"{title} {whose}" if purpose == SCORING else f"{title[:_ADJUDICATION_TITLE].rstrip()} {whose} {purpose}"
+
+
+def _nobody_decides(undecided: tuple[str, ...], disputes: Disputes | None) -> str:
+    assert disputes is not None
+    kinds = " or ".join(disputes.credentials).replace("_", " ")
+    return (
+        f"{len(undecided):,} narrative{'s' * (len(undecided) != 1)} that raters differ about cannot be decided: each "
+        f"needs {disputes.each} more {kinds} rater{'s' * (disputes.each != 1)} who did not see it: add raters"
+    )
 
 
 def _answered(session: Session, ledger: Ledger, server: str, digest: str) -> dict[str, dict[int | None, set[str]]]:
@@ -197,15 +177,14 @@ def _export_images(assignments: pl.DataFrame, root: Path, material: Material) ->
                 export_image(payloads[digest], root, name)
 
 
-def _task(row: Mapping[str, Any], settings: AnnotateSettings, practice: int) -> dict[str, Any]:
-    """The task of an assignment; ``practice``: how many places the practice takes at the head of the list."""
-    told = (row["note"], pause_note(row["place"] + 1 - practice, settings.daily_cap))
+def _task(row: Mapping[str, str], show_label: bool) -> dict[str, object]:
+    label = row["label"] if show_label else None
     return task_of(
         narrative_from_json(row["pre_edit"]),
         image_url(row["image"]),
         row["key"],
-        row["label"] if settings.show_label else None,
-        note="\n\n".join(filter(None, told)),
+        label,
+        note=row["note"],
         feedback=row["feedback"],
     )
 

@@ -13,6 +13,7 @@ from annotators.label_studio.queue import CANDIDATES, EXTRAS, PLAN, Planned, Sea
 from schemas.config import AnnotateSettings
 
 NOTHING = pl.DataFrame(schema=PLAN)
+_NAMES = [f"n{n}" for n in range(20)]
 
 
 def candidates(count: int, start: int = 0, per_case: int = 1, sensitive: int = 0) -> pl.DataFrame:
@@ -155,3 +156,34 @@ def test_two_narratives_of_one_case_do_not_follow_each_other() -> None:
     made = plan(candidates(40, per_case=2), extras(5), seats(1), NOTHING, told(raters_per_case=1, repeat_share=0.0))
     cases = made.assignments.sort("place")["case_id"].to_list()
     assert all(a != b for a, b in pairwise(cases))
+
+
+@given(
+    raters=st.integers(1, 6), per_case=st.integers(1, 4), seed=st.integers(0, 99),
+    authors=st.lists(st.sets(st.integers(0, 5), max_size=3), max_size=12), later=st.sets(st.integers(0, 5), max_size=2),
+)  # fmt: skip
+def test_a_correction_goes_to_one_rater_less_and_never_to_its_authors(
+    raters: int, per_case: int, seed: int, authors: list[set[int]], later: set[int]
+) -> None:
+    asked = told(raters_per_case=per_case, salt=str(seed), repeat_share=0.5)
+    names = [sorted(f"r{n}" for n in group) for group in authors]
+    whole = candidates(len(names)).with_columns(pl.Series("authors", names, dtype=pl.List(pl.String)))
+    made = plan(whole, extras(2), seats(raters), NOTHING, asked)
+    wanted = {f"n{n}": max(1, per_case - bool(group)) for n, group in enumerate(names)}
+    able = {f"n{n}": raters - sum(int(name[1:]) < raters for name in group) for n, group in enumerate(names)}
+    assert firsts(made.assignments) == {n: count for n, count in wanted.items() if able[n] >= count}
+    assert set(made.left_out) == {n for n, count in wanted.items() if able[n] < count}
+    saw = set(made.assignments.select("narrative_id", "rater").iter_rows())
+    assert not _own(saw, names)
+    more = [sorted({*group, *(f"r{n}" for n in later)}) for group in names]  # others wrote the same text since
+    grown = whole.with_columns(pl.Series("authors", more, dtype=pl.List(pl.String)))
+    again = plan(grown, extras(2), seats(raters), made.assignments, asked)
+    new = set(again.assignments.select("narrative_id", "rater").iter_rows())
+    assert not _own(new, more)
+    for at, group in enumerate(more):
+        others = [rater for narrative, rater in saw | new if narrative == f"n{at}" and rater not in group]
+        assert len(others) >= max(1, per_case - bool(group)) or f"n{at}" in again.left_out
+
+
+def _own(pairs: set[tuple[str, str]], authors: list[list[str]]) -> list[tuple[str, str]]:
+    return [pair for pair in pairs if pair[1] in dict(zip(_NAMES, authors, strict=False)).get(pair[0], ())]
