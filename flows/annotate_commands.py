@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from flows.annotate import annotate
+from flows.annotation_tables import counts_table
 from schemas.config_file import load_config
 from schemas.errors import UserError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from annotators.label_studio.study import Outcome
     from flows.annotation import Pulled
-    from flows.annotation_status import Status
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", show_default=True)]
 Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the build keeps its work (folder or URL).")]
@@ -71,7 +71,8 @@ def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
 
 @annotate.command()
 def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overrides: Overrides = None) -> None:
-    """Tell how far every rater is and how well they agree, as of the latest pull.
+    """Tell how far every rater is, how each scores, how DermEval stands to them, and what is decided, as of the latest
+    pull.
 
     Example: dermcot annotate status -c dermcot.yaml
     """
@@ -79,22 +80,18 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
 
     from annotators.label_studio.ledger import Ledger
     from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters
+    from flows.annotation_standing import latest_build, standing_of
     from flows.annotation_status import status_of
+    from flows.annotation_tables import status_parts
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
     raters = pseudonyms(registry, annotation_secret())
     now = datetime.datetime.now().astimezone()
     told = status_of(Ledger(config.workspace), config.annotate, raters, now)
-    console = _console(sys.stdout)
-    console.print(_raters_table(told))
-    for row in told.raters:
-        if row.capped:
-            console.print(f"{row.rater} has answered {row.today} cases today: that is enough, time to rest")
-    if not told.pulled:
-        console.print("Nothing was pulled yet: run `dermcot annotate pull`.")
-        return
-    console.print(_agreement_table(told))
+    build = None if told.annotations is None else latest_build(config)
+    for part in status_parts(told, None if build is None else standing_of(build, told.annotations)):
+        _console(sys.stdout).print(part)
 
 
 def _console(file: object = sys.stderr) -> Console:
@@ -104,17 +101,8 @@ def _console(file: object = sys.stderr) -> Console:
     return console
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number > 1 else "left")
-    return table
-
-
 def _pushed(outcome: Outcome) -> Table:
-    table = _table("Pushed", "project", "number", "imported", "were there", "copies removed")
+    table = counts_table("Pushed", "project", "number", "imported", "were there", "copies removed")
     for told in outcome.pushed:
         cells = (told.imported, told.there, told.copies_removed)
         table.add_row(told.project.title, str(told.project.project_id), *(f"{cell:,}" for cell in cells))
@@ -122,7 +110,7 @@ def _pushed(outcome: Outcome) -> Table:
 
 
 def _tell_pulled(pulled: Pulled) -> None:
-    table = _table("Pulled", "project", "number", "new", "")
+    table = counts_table("Pulled", "project", "number", "new", "")
     for told in pulled.fetched:
         table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", told.problem or "")
     console = _console()
@@ -132,25 +120,6 @@ def _tell_pulled(pulled: Pulled) -> None:
         f"{pulled.annotations.filter(~pulled.annotations['is_latest']).height:,} are history, "
         f"{pulled.quarantine.height:,} were set aside"
     )
-
-
-def _raters_table(told: Status) -> Table:
-    table = _table("Raters", "rater", "project", "done", "left", "seconds per case", "set aside", "today")
-    for row in told.raters:
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        counts = (f"{row.done:,}", f"{row.left:,}", seconds, f"{row.quarantined:,}", f"{row.today:,}")
-        table.add_row(row.rater, row.title, *counts)
-    return table
-
-
-def _agreement_table(told: Status) -> Table:
-    table = _table("Agreement so far", "dimension", "measure", "estimate", "95 % interval", "narratives")
-    for row in told.agreement.iter_rows(named=True):
-        known = row["estimate"] is not None
-        interval = f"{row['low']:.2f} to {row['high']:.2f}" if known and row["low"] is not None else ""
-        estimate = f"{row['estimate']:.2f}" if known else "none yet"
-        table.add_row(row["dimension"], row["measure"], estimate, interval, f"{row['n_items']:,}")
-    return table
 
 
 __all__ = ["annotate"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,6 +17,7 @@ from corpus.digests import first_by_digest
 from corpus.packs import read_payloads
 from flows.annotation_standing import latest_build, standing_of
 from flows.plan import Build
+from flows.rater_figures import gold_table
 from schemas.config import AnnotateSettings, Config
 from schemas.errors import UserError
 from schemas.narrative import narrative_from_json, narrative_to_json
@@ -159,12 +159,5 @@ def _extras(
 
 
 def _gold(settings: AnnotateSettings, there: set[str]) -> list[str]:
-    if settings.gold is None:
-        return []
-    file = Path(settings.gold)
-    try:
-        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file)
-        names = frame["narrative_id"].cast(pl.String).to_list()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{file} is no Parquet or CSV table with a column narrative_id: mend annotate.gold") from error
-    return sorted(set(names) & there)
+    told = gold_table(settings)
+    return [] if told is None else sorted(set(told["narrative_id"]) & there)

@@ -16,7 +16,7 @@ from corpus.certified import outcomes
 from corpus.certified_cases import open_queue
 from corpus.store import Store
 from flows.build import last_build
-from flows.certify_steps import held_out, known_narratives, scored_narratives
+from flows.certify_steps import alignment_rows, held_out, known_narratives, scored_narratives
 from flows.plan import Build
 from schemas.config import Config
 
@@ -30,11 +30,16 @@ class Standing:
     :data:`corpus.certification.QUEUE`; ``scored``: every narrative with the evaluator's scores, and of the held-out
     ones ``known``: :data:`corpus.certified.KNOWN`."""
 
+    config: Config
     answers: pl.DataFrame
     found: pl.DataFrame
     queue: pl.DataFrame
     scored: pl.DataFrame
     known: pl.DataFrame
+
+    def alignment(self) -> pl.DataFrame:
+        """The evaluator against the raters, as :func:`flows.certify_steps.alignment_rows`."""
+        return alignment_rows(self.answers, self.config, self.known, self.scored)
 
 
 def latest_build(config: Config) -> Build | None:
@@ -56,4 +61,4 @@ def standing_of(build: Build, pulled: pl.DataFrame | None) -> Standing:
     removed = removals(answers, rules)["case_id"]
     queue = open_queue(build.table("select", "queue"), found, strata_of(held))
     queue = queue.filter(~pl.col("case_id").is_in(removed.implode()))
-    return Standing(answers, found, queue, scored, known)
+    return Standing(build.config, answers, found, queue, scored, known)

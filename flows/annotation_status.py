@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from annotators.label_studio.ledger import SHARED, Ledger
+from annotators.label_studio.ledger import ADJUDICATION, SCORING, SHARED, Ledger, ProjectRecord, of_project
 from annotators.label_studio.raters import Rater
+from flows.rater_figures import gold_scores, rater_figures
 from quality.agreement import decision_agreement, score_agreement
 from schemas.config import AnnotateSettings
 from schemas.errors import UserError
@@ -20,7 +21,8 @@ _RESAMPLES = 200
 
 @dataclass(frozen=True)
 class RaterStatus:
-    """One rater in one project. ``seconds``: median per case; ``today``: cases answered since midnight here."""
+    """One rater in one project. ``seconds``: median per case; ``today``: cases that the rater answered since midnight
+    here, in whatever project."""
 
     rater: str
     title: str
@@ -34,11 +36,14 @@ class RaterStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """``agreement``: one row per dimension and for the decision, of what raters scored for the first time."""
+    """``agreement``: one row per dimension and for the decision, of what raters scored for the first time;
+    ``figures``: of each rater, as :data:`flows.rater_figures.FIGURES`; ``annotations``: of the latest pull, None before
+    the first."""
 
     raters: tuple[RaterStatus, ...]
     agreement: pl.DataFrame
-    pulled: bool
+    figures: pl.DataFrame
+    annotations: pl.DataFrame | None
 
 
 def status_of(
@@ -49,21 +54,24 @@ def status_of(
     if not ledger.begun():
         raise UserError("nothing was pushed from this workspace yet: run `dermcot annotate push` first")
     assignments = ledger.assignments()
-    records = {record.rater: record.title for record in ledger.projects()}  # the youngest project of each
+    records = {(record.rater, record.purpose): record for record in ledger.projects()}  # the youngest of each
     if tables is None:
-        rows = [_row(name, title, assignments, None, None, settings, now) for name, title in records.items()]
-        return Status(tuple(rows), pl.DataFrame(), False)
+        rows = [_row(name, record, assignments, None, None, settings, now) for (name, _), record in records.items()]
+        return Status(tuple(rows), pl.DataFrame(), pl.DataFrame(), None)
     annotations, quarantine = tables
     latest = annotations.filter("is_latest")
-    working = [name for name in records if name != SHARED]
-    if SHARED in records:
-        working += sorted(set(latest["rater"]) - set(working))
+    working = {place: record for place, record in records.items() if place[0] != SHARED}
+    if shared := records.get((SHARED, SCORING)):
+        working |= {(name, SCORING): shared for name in set(latest["rater"]) if (name, SCORING) not in working}
+    judging = [r.project_id for r in ledger.projects() if r.purpose == ADJUDICATION]
+    aside = quarantine.with_columns(pl.col("project_id").is_in(judging).alias("judging"))
     rows = [
-        _row(name, records.get(name, records.get(SHARED, "")), assignments, latest, quarantine, settings, now)
-        for name in working
+        _row(name, record, assignments, latest, aside, settings, now)
+        for (name, _), record in sorted(working.items(), key=lambda told: (told[0][0], told[0][1] == ADJUDICATION))
         if name in raters
     ]
-    return Status(tuple(rows), agreement_so_far(latest), True)
+    figures = rater_figures(latest.filter(pl.col("rater").is_in(list(raters))), gold_scores(settings))
+    return Status(tuple(rows), agreement_so_far(latest), figures, annotations)
 
 
 def agreement_so_far(latest: pl.DataFrame) -> pl.DataFrame:
@@ -84,22 +92,24 @@ def agreement_so_far(latest: pl.DataFrame) -> pl.DataFrame:
 
 def _row(
     name: str,
-    title: str,
+    record: ProjectRecord,
     assignments: pl.DataFrame,
     latest: pl.DataFrame | None,
     quarantine: pl.DataFrame | None,
     settings: AnnotateSettings,
     now: datetime.datetime,
 ) -> RaterStatus:
-    assigned = assignments.filter(pl.col("rater") == name).height
-    assigned = assigned or assignments.filter(pl.col("rater") == SHARED).height
+    title = record.title
+    assigned = of_project(assignments, record.rater, record.purpose).height
     if latest is None or quarantine is None:
         return RaterStatus(name, title, 0, assigned, None, 0, 0, False)
-    mine = latest.filter(pl.col("rater") == name)
+    everything = latest.filter(pl.col("rater") == name)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = mine.filter(pl.col("updated_at") >= midnight).height
+    today = everything.filter(pl.col("updated_at") >= midnight).height
+    mine = of_project(everything, name, record.purpose)
     seconds = mine.filter(pl.col("occasion") != "practice")["seconds"].median()
-    aside = quarantine.filter((pl.col("rater") == name) & (pl.col("rule") != "deleted")).height
+    place = (pl.col("rater") == name) & (pl.col("judging") == (record.purpose == ADJUDICATION))
+    aside = quarantine.filter(place & (pl.col("rule") != "deleted")).height
     return RaterStatus(
         name, title, mine.height, assigned - mine.height, seconds if isinstance(seconds, float) else None, aside, today,
         settings.daily_cap is not None and today >= settings.daily_cap,

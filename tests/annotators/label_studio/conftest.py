@@ -84,3 +84,16 @@ def browser() -> Iterator[Any]:
         window = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield window
         window.close()
+
+
+@pytest.fixture(scope="session")
+def built(drawn_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration file with a finished build behind it; of the workspace only ``annotation`` may change."""
+    from flows.build import run_build
+    from flows.execute import InProcess
+    from schemas.config_file import load_config
+    from tests.conftest import Quiet, write_config
+
+    file = write_config(tmp_path_factory.mktemp("built") / "config.yaml", drawn_sample)
+    run_build(load_config(file), InProcess(), Quiet())
+    return file

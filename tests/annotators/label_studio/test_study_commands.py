@@ -24,21 +24,6 @@ from schemas.config import Config
 from schemas.narrative import narrative_from_json
 from schemas.tables import DIMENSIONS
 from tests.annotators.label_studio.study_parts import SECRET, answer_all, sign_up
-from tests.conftest import write_config
-
-
-@pytest.fixture(scope="module")
-def built(drawn_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration file with a finished build behind it."""
-    folder = tmp_path_factory.mktemp("built")
-    file = write_config(folder / "config.yaml", drawn_sample)
-    from flows.build import run_build
-    from flows.execute import InProcess
-    from schemas.config_file import load_config
-    from tests.conftest import Quiet
-
-    run_build(load_config(file), InProcess(), Quiet())
-    return file
 
 
 @pytest.fixture
