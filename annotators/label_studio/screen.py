@@ -34,6 +34,8 @@ from annotators.label_studio.controls import (
 from schemas.scoring import DimensionScale, scoring_scale
 
 _DIGEST_LENGTH = 12
+#: Pixels that the window needs besides the image: bars, tools and flags, and what the case is recorded as.
+_TOOLS_AND_FLAGS, _LABEL = 254, 54
 #: Shown unless the case cannot be judged. Label Studio looks the name up, so no choice needs to be named.
 _JUDGED = {"visibleWhen": "choice-unselected", "whenTagName": "cannot_judge"}
 
@@ -121,9 +123,10 @@ def _flag(view: Xml.Element) -> None:
 
 
 def _look(view: Xml.Element, *, show_label: bool) -> None:
+    beneath = _TOOLS_AND_FLAGS + show_label * _LABEL
     _add(
         view, "Image", name=IMAGE, value="$image", zoom="true", zoomControl="true", rotateControl="true",
-        brightnessControl="true", contrastControl="true", maxHeight="calc(100vh - 254px)",
+        brightnessControl="true", contrastControl="true", maxHeight=f"calc(100vh - {beneath}px)",
     )  # fmt: skip
     if show_label:
         _section(view, "label", "Recorded as")
