@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import yaml
 
 from annotators.label_studio.connection import TOKEN_VARIABLE
-from annotators.label_studio.ledger import ADJUDICATION, Ledger, ProjectRecord
+from annotators.label_studio.ledger import ADJUDICATION, ASSIGNMENTS, SCORING, Ledger, ProjectRecord
 from annotators.label_studio.listing import tasks_of
 from annotators.label_studio.raters import SECRET_VARIABLE, pseudonyms, read_raters
 from annotators.label_studio.server import Server
@@ -169,8 +171,17 @@ def _nothing_is_given_away(study: Round) -> None:
         assert not [word for word in hidden if word in str(data)]
 
 
-def test_a_project_that_was_remembered_without_a_purpose_is_one_for_scoring(tmp_path: Path) -> None:
+def test_what_was_written_before_there_were_purposes_and_notes_is_read(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
-    old = {"server": "s", "project_id": 7, "rater": "r", "config_digest": "d", "title": "t"}
-    ledger.folder.write("projects/s-7.json", yaml.safe_dump(old, default_flow_style=True).encode())
-    assert ledger.projects() == [ProjectRecord("s", 7, "r", "d", "t", "scoring")]
+    record = ProjectRecord("s", 7, "r", "d", "t", SCORING)
+    old = {name: value for name, value in asdict(record).items() if name != "purpose"}
+    ledger.folder.write("projects/s-7.json", json.dumps(old).encode())
+    assert ledger.projects() == [record]
+    ledger.add_project(record, "<View/>")
+    row = pl.DataFrame([dict.fromkeys(ASSIGNMENTS)], schema=ASSIGNMENTS).with_columns(
+        key=pl.lit("k"), place=pl.lit(0, pl.Int64)
+    )
+    (tmp_path / "annotation/assignments").mkdir()
+    row.drop("note", "feedback").write_parquet(tmp_path / "annotation/assignments/old.parquet")
+    ledger.assign(row.with_columns(key=pl.lit("m"), note=pl.lit("rest")))
+    assert ledger.assignments().select("key", "note", "feedback").rows() == [("k", None, None), ("m", "rest", None)]
