@@ -133,8 +133,21 @@ def removals(annotations: pl.DataFrame, rules: CertificationSettings) -> pl.Data
 
 
 def planted_ids(annotations: pl.DataFrame) -> list[str]:
-    """Narratives into which a fault was put, by any row ever written about them."""
-    return annotations.filter(pl.col("planted").is_not_null())["narrative_id"].unique().sort().to_list()
+    """Narratives into which a fault was put to measure raters, by any row ever written about them.
+
+    What was only practised on is none of them: raters were told of the fault, and answers to the text with it never
+    count (:func:`qualified`).
+    """
+    return _measuring(annotations)["narrative_id"].unique().sort().to_list()
+
+
+def planted_answers(annotations: pl.DataFrame) -> pl.DataFrame:
+    """The latest answers to planted faults that raters were not told of; practice is left out."""
+    return _measuring(annotations).filter("is_latest")
+
+
+def _measuring(annotations: pl.DataFrame) -> pl.DataFrame:
+    return annotations.filter(pl.col("planted").is_not_null() & (pl.col("occasion") != "practice"))
 
 
 def corrections(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from annotators.label_studio.adjudication import disputes_of
-from annotators.label_studio.faults import with_fault
+from annotators.label_studio.faults import Planted, practice_feedback, with_fault
 from annotators.label_studio.queue import CANDIDATES, EXTRAS
 from annotators.label_studio.study import Material
 from corpus.digests import first_by_digest
@@ -20,7 +20,7 @@ from flows.plan import Build
 from flows.rater_figures import gold_table
 from schemas.config import AnnotateSettings, Config
 from schemas.errors import UserError
-from schemas.narrative import Narrative, narrative_from_json, narrative_to_json
+from schemas.narrative import narrative_from_json, narrative_to_json
 from schemas.taxonomy import load_taxonomy
 from schemas.tone import tone_group
 
@@ -118,7 +118,8 @@ def _extras(
 ) -> pl.DataFrame:
     """Known narratives, those with planted faults, and practice; their texts are added to ``texts``.
 
-    Practice and faults come from cases that nobody scores for certification, as far as there are enough of these.
+    Practice and faults come from cases that nobody scores for certification, as far as there are enough of these;
+    practice from cases that every rater may see. Every other practice narrative has a fault, and all of it is told.
     """
     asked, in_queue = set(candidates["narrative_id"]), set(candidates["case_id"])
     case_of = dict(known.select("narrative_id", "case_id").iter_rows())
@@ -130,22 +131,31 @@ def _extras(
     ]  # fmt: skip
     order = first_by_digest(free, f"{settings.salt}\0extras")
     order.sort(key=lambda name: case_of[name] in in_queue)
-    practice = order[: settings.practice]
-    faulty = order[settings.practice :][: round(settings.planted_share * candidates.height)]
+    first_of = {case_of[name]: name for name in reversed(order)}
+    fit = [name for name in order if first_of[case_of[name]] == name]
+    practice = sorted(fit, key=lambda name: bool(_sensitive(cases[case_of[name]])))[: settings.practice]
+    others = [name for name in order if name not in practice]
+    faulty = others[: round(settings.planted_share * candidates.height)]
     found = _texts(build, known, pl.Series([*gold, *practice, *faulty], dtype=pl.String))
-    texts |= {(name, None): found[name, None] for name in (*gold, *practice)}
     rows: list[tuple[Any, ...]] = []
-    for occasion, names in (("gold", gold), ("practice", practice)):
-        rows += [(name, case_of[name], occasion, None, _sensitive(cases[case_of[name]]), None) for name in names]
+
+    def add(name: str, occasion: str, planted: Planted | None = None) -> None:
+        fault = None if planted is None else planted.fault
+        texts[name, fault] = found[name, None] if planted is None else narrative_to_json(planted.narrative)
+        told = practice_feedback(planted) if occasion == "practice" else None
+        rows.append((name, case_of[name], occasion, fault, _sensitive(cases[case_of[name]]), told))
+
+    def spoilt(name: str, number: int) -> Planted:
+        recorded = cases[case_of[name]]["node_id"]
+        return with_fault(narrative_from_json(found[name, None]), number, load_taxonomy(), recorded)
+
+    for name in gold:
+        add(name, "gold")
+    for number, name in enumerate(practice):
+        add(name, "practice", spoilt(name, number // 2) if number % 2 else None)
     for number, name in enumerate(faulty):
-        fault, changed = with_fault(_narrative(found[name, None]), number, load_taxonomy())
-        texts[name, fault] = narrative_to_json(changed)
-        rows.append((name, case_of[name], "gold", fault, _sensitive(cases[case_of[name]]), None))
+        add(name, "gold", spoilt(name, number))
     return pl.DataFrame(rows, schema=EXTRAS, orient="row")
-
-
-def _narrative(text: str) -> Narrative:
-    return narrative_from_json(text)
 
 
 def _gold(settings: AnnotateSettings, there: set[str]) -> list[str]:

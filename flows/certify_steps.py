@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from annotators.corrections import corrected_candidates
-from corpus.annotations import REMOVING_FLAGS, corrections, counted, planted_ids, removals
+from corpus.annotations import REMOVING_FLAGS, corrections, counted, planted_answers, planted_ids, removals
 from corpus.certification import strata_of
 from corpus.certified import KNOWN, STATES, outcomes
 from corpus.certified_cases import certified_choice, open_queue, refusals, with_certified
@@ -180,9 +180,7 @@ def _states(found: pl.DataFrame) -> dict[str, int]:
 def _summary(build: Build, found: pl.DataFrame, snapshot: pl.DataFrame) -> pl.DataFrame:
     """What a release says of certification in numbers: ``kind``, ``name``, ``count``."""
     asked = build.table("annotations", "removals")
-    shown = snapshot.filter(
-        pl.col("planted").is_not_null() & pl.col("is_latest") & (pl.col("decision") != "cannot_judge")
-    )
+    shown = planted_answers(snapshot).filter(pl.col("decision") != "cannot_judge")
     simulated = int(found["simulated"].sum()) + int(asked["simulated"].sum())
     rows = [
         *(("state", state, count) for state, count in _states(found).items()),
@@ -197,5 +195,4 @@ def _summary(build: Build, found: pl.DataFrame, snapshot: pl.DataFrame) -> pl.Da
 
 def _fooled(snapshot: pl.DataFrame) -> Counter[str]:
     """How many narratives with a planted fault each rater certified; for whoever runs the build, never published."""
-    rows = snapshot.filter(pl.col("planted").is_not_null() & pl.col("is_latest") & (pl.col("decision") == "certify"))
-    return Counter(rows["rater"])
+    return Counter(planted_answers(snapshot).filter(pl.col("decision") == "certify")["rater"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from schemas.config import AnnotateSettings
 
@@ -57,7 +58,14 @@ def arranged(mine: RaterList, pool: list[Item], rater: str, settings: AnnotateSe
         [i for i in pool if i.occasion == "practice"], settings.practice, mine.seen, (salt, "practice")
     )  # fmt: skip
     chosen.sort(key=lambda entry: (entry[0], number_of(salt, "tie", rater, entry[1].occasion, entry[1].narrative_id)))
-    return [*practice, *_apart([item for _, item in chosen])]
+    return [*_in_turn(practice), *_apart([item for _, item in chosen])]
+
+
+def _in_turn(practice: list[Item]) -> list[Item]:
+    """Those as they were written and those with a fault in turn, as long as there are both."""
+    sound, faulty = ([item for item in practice if (item.planted is not None) == planted] for planted in (False, True))
+    pairs = zip_longest(sound, faulty)
+    return [item for pair in pairs for item in pair if item is not None]
 
 
 def _draw(known: list[Item], number: int, seen: set[str], salt: tuple[str, ...]) -> list[Item]:

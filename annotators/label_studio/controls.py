@@ -86,3 +86,5 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
         "next_step": "Next step",
     }
 )
+#: Parts of a task that may be empty: a note along with the case, and what is told after the decision.
+TOLD = ("note", "feedback")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from annotators.label_studio.adjudication import judges
 from annotators.label_studio.ledger import ASSIGNMENTS, SHARED, Ledger
 from annotators.label_studio.queue import PLAN, Seat, plan
 from annotators.label_studio.raters import SENSITIVE, Rater
-from annotators.label_studio.tasks import image_name, opaque_key
+from annotators.label_studio.tasks import image_name, opaque_key, pause_note
 from schemas.config import AnnotateSettings
 from schemas.errors import UserError
 from schemas.tables import OCCASIONS
@@ -74,6 +75,8 @@ def _assigned(
              for row in before.filter(pl.col("planted").is_null()).iter_rows(named=True)}  # fmt: skip
     endings = material.endings() if new.height else {}
     notes = {} if material.disputes is None else material.disputes.notes
+    practice = pl.concat([frame.select("rater", "occasion") for frame in (before, new)])
+    practised = Counter(practice.filter(pl.col("occasion") == "practice")["rater"])
     rows = []
     for row in new.iter_rows(named=True):
         narrative, planted, case = row["narrative_id"], row["planted"], row["case_id"]
@@ -83,14 +86,8 @@ def _assigned(
             digest = material.images[case]
             told = {"image_digest": digest, "image": image_name(secret, digest, endings[digest]),
                     "pre_edit": material.texts[narrative, planted], "label": material.labels[case]}  # fmt: skip
+        number = row["place"] + 1 - practised[row["rater"]]
         rows.append({**row, **told, "key": opaque_key(secret, shown, row["rater"], OCCASIONS.index(row["occasion"])),
-                     "note": notes[narrative] if row["occasion"] == "adjudication" else _rest(row["place"], cap),
+                     "note": notes[narrative] if row["occasion"] == "adjudication" else pause_note(number, cap),
                      })  # fmt: skip
     return pl.DataFrame(rows, schema=ASSIGNMENTS)
-
-
-def _rest(place: int, cap: int | None) -> str | None:
-    """The reminder to pause, once in as many cases as a rater should answer in a day."""
-    if cap is None or (place + 1) % cap:
-        return None
-    return f"This is case {place + 1} of your list. {cap} a day are enough: if you began today, rest after this one."

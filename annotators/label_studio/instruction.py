@@ -22,6 +22,14 @@ _HOW = (
     "Judge what stands there. How long it is, how it sounds and who may have written it do not count.",
     "Decide last. A text with one unsafe sentence is revised or rejected, however good the rest.",
 )
+_TOLD = (
+    "The first cases are practice and do not count. Some of them have a fault put in on purpose: once you have "
+    "decided, the screen says which, or that there is none. Change your answer if you like, then submit.",
+    "A note above the text is meant for you: what others found wrong, where you are asked to decide between them, or "
+    "a reminder to pause.",
+    "Pause when you are reminded, or earlier. What you submitted is kept, what you began is kept as a draft, and the "
+    "next case waits.",
+)
 _EXAMPLES = (
     (
         "A pearly papule with branching vessels on the nose of a woman of 71. The text says basal cell carcinoma, "
@@ -66,6 +74,7 @@ def expert_instruction() -> str:
     return (
         f"<h3>How to score</h3>{_list(escape(line) for line in _HOW)}"
         f"<br><h3>Two examples</h3>{examples}"
+        f"<br><h3>Practice, notes and pauses</h3>{_list(escape(line) for line in _TOLD)}"
         f"<br><h3>Keys</h3>{_list(keys)}"
         f"<br><h3>When to flag</h3>{_list(flags)}"
         f"<br><h3>The scale</h3>{scale}"

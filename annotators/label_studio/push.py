@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from annotators.label_studio.controls import TOLD
 from annotators.label_studio.ledger import SCORING, Ledger, ProjectRecord
 from annotators.label_studio.listing import condition, find_project, keys_of, project_of, tasks_by_id, tasks_of
 from annotators.label_studio.project import project_settings
@@ -168,9 +169,11 @@ def refuse_unfit(tasks: Sequence[Task], config: str) -> None:
             raise UserError(f"a task has the key {key!r}, which is none or stands there twice: nothing was sent")
         assert isinstance(data, Mapping)
         keys.add(key)
-        if lacking := sorted(name for name in shown if not isinstance(data.get(name), str) or not data[name].strip()):
+        texts = {name: text for name in shown if isinstance(text := data.get(name), str)}
+        full = {name for name, text in texts.items() if text.strip() or (name in TOLD and not text)}
+        if lacking := sorted(shown - full):
             raise UserError(f"task {key} has no text for {', '.join(lacking)}: nothing was sent")
-        if strange := sorted(set(data) - shown - {"key", "note", "feedback"}):
+        if strange := sorted(set(data) - shown - {"key"}):
             raise UserError(f"task {key} holds {', '.join(strange)}, which the screen does not show: nothing was sent")
         if any(told.get("model_version") != PREFILL or not told.get("result") for told in predictions):
             raise UserError(f"task {key} holds a prediction that is not the text to correct: nothing was sent")

@@ -29,10 +29,13 @@ from annotators.label_studio.controls import (
     KEYS,
     SECTIONS,
     TEXTS,
+    TOLD,
 )
 from schemas.scoring import DimensionScale, scoring_scale
 
 _DIGEST_LENGTH = 12
+#: Pixels that the window needs besides the image: bars, tools and flags, and what the case is recorded as.
+_TOOLS_AND_FLAGS, _LABEL = 254, 54
 #: Shown unless the case cannot be judged. Label Studio looks the name up, so no choice needs to be named.
 _JUDGED = {"visibleWhen": "choice-unselected", "whenTagName": "cannot_judge"}
 
@@ -45,7 +48,9 @@ def labelling_config(*, show_label: bool = False) -> str:
     _score(root)
     _flag(_add(root, "View", className="dx-flags"))
     _look(_add(root, "View", className="dx-look"), show_label=show_label)
-    story = _add(root, "View", className="dx-story")
+    read = _add(root, "View", className="dx-read")
+    _told(read)
+    story = _add(read, "View", className="dx-story")
     for name, title in SECTIONS.items():
         _section(story, name, title)
     Xml.indent(root)
@@ -118,12 +123,20 @@ def _flag(view: Xml.Element) -> None:
 
 
 def _look(view: Xml.Element, *, show_label: bool) -> None:
+    beneath = _TOOLS_AND_FLAGS + show_label * _LABEL
     _add(
         view, "Image", name=IMAGE, value="$image", zoom="true", zoomControl="true", rotateControl="true",
-        brightnessControl="true", contrastControl="true", maxHeight="calc(100vh - 240px)",
+        brightnessControl="true", contrastControl="true", maxHeight=f"calc(100vh - {beneath}px)",
     )  # fmt: skip
     if show_label:
         _section(view, "label", "Recorded as")
+
+
+def _told(view: Xml.Element) -> None:
+    """What the rater is told along with the case, and after the decision; the style sheet hides what is empty."""
+    note, feedback = TOLD
+    _text(_add(view, "View", className="dx-told"), note)
+    _text(_add(view, "View", className="dx-told dx-feedback", **_when("decision", *DECISIONS)), feedback)
 
 
 def _scores(view: Xml.Element, name: str, scale: DimensionScale) -> None:
@@ -153,6 +166,10 @@ def _choices(view: Xml.Element, name: str, required: str) -> Xml.Element:
 
 def _section(view: Xml.Element, name: str, title: str) -> None:
     _add(view, "Header", value=title, size="6")
+    _text(view, name)
+
+
+def _text(view: Xml.Element, name: str) -> None:
     _add(view, "Text", name=f"text_{name}", value=f"${name}", selectionEnabled="false")
 
 

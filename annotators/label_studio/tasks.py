@@ -38,12 +38,12 @@ def task_of(
     """The task of one narrative, with the prediction that fills in the text to correct.
 
     ``label``: the recorded diagnosis, for a screen that shows it; left out otherwise. ``note``: what the rater is told
-    along with the case; ``feedback``: what the rater is told after the decision.
+    along with the case; ``feedback``: what the rater is told after the decision. Where there is none of these two the
+    task says so by an empty text, since Label Studio takes no task that lacks what its screen may show.
     """
-    data = {"key": key, "image": image_url, **section_texts(narrative)}
-    for name, text in (("label", label), ("note", note), ("feedback", feedback)):
-        if text is not None:
-            data[name] = text
+    data = {"key": key, "image": image_url, **section_texts(narrative), "note": note or "", "feedback": feedback or ""}
+    if label is not None:
+        data["label"] = label
     prefill = {
         "id": "corrected",
         "from_name": "corrected",
@@ -52,6 +52,17 @@ def task_of(
         "value": {"text": [render_sections(narrative)]},
     }
     return {"data": data, "predictions": [{"model_version": PREFILL, "result": [prefill]}]}
+
+
+def pause_note(number: int, cap: int | None) -> str | None:
+    """What a rater is told at every ``cap``-th case; ``number``: of the case in the rater's list, from 1, practice left
+    out."""
+    if cap is None or number < 1 or number % cap:
+        return None
+    return (
+        f"This is case {number} of yours: time for a break.\n"
+        "Submit it, then stop for today. Tired eyes score otherwise than fresh ones, and the rest will wait."
+    )
 
 
 def section_texts(narrative: Narrative) -> dict[str, str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from corpus.annotations import plain_flag, read_snapshot, removals
+from corpus.annotations import corrections, plain_flag, planted_answers, planted_ids, read_snapshot, removals
 from corpus.certification import QUEUE
 from corpus.certified import KNOWN, STATES, outcomes
 from corpus.certified_cases import certified_choice, open_queue, refusals, with_certified
@@ -142,6 +142,20 @@ def test_practice_alone_is_not_a_candidate_and_beside_first_answers_says_nothing
     assert outcome(*TWO, practice) == outcome(*TWO)
 
 
+def test_practice_on_a_planted_fault_says_nothing_of_the_narrative_and_measures_nobody() -> None:
+    told = {"occasion": "practice", "planted": "wrong_site", "flags": ["wrong_label"], "corrected": "{}"}
+    practice = [answer("n", rater, decision, **told) for rater, decision in (("c", "certify"), ("d", "revise"))]
+    assert state(*practice) == "not_a_candidate"
+    assert outcome(*TWO, *practice) == outcome(*TWO)
+    assert outcome(TWO[0], *practice)["state"] == "needs_more_raters"
+    rows = snapshot(*TWO, *practice)
+    assert (planted_ids(rows), planted_answers(rows).height, removals(rows, RULES).height) == ([], 0, 0)
+    assert [part if isinstance(part, list) else part.rows() for part in corrections(rows, RULES)] == [[], []]
+    gold = answer("n", "e", occasion="gold", planted="wrong_site")
+    assert planted_ids(snapshot(*practice, gold)) == ["n"]
+    assert planted_answers(snapshot(*practice, gold, {**gold, "is_latest": False}))["rater"].to_list() == ["e"]
+
+
 def test_a_correction_needs_another_reader_and_the_evaluator() -> None:
     own = answer("n", "a")
     assert outcomes(snapshot(), known("n", authors=("a",)), RULES)["state"].to_list() == ["needs_more_raters"]
@@ -211,7 +225,7 @@ def test_a_certified_narrative_met_every_rule_in_whatever_order_answers_came(
     ]  # fmt: skip
     assert row["n_raters"] <= len({r["rater"] for r in able})
     if row["state"] == "certified":
-        assert not any(r["planted"] for r in rows)
+        assert not any(r["planted"] for r in rows if r["occasion"] != "practice")
         assert row["n_reject"] == 0
         assert row["n_raters"] >= max(1, rules.raters - bool(authors))
         assert row["n_certify"] >= max(1, rules.decisions - bool(authors))

@@ -211,9 +211,14 @@ def test_card_manifest_and_report_tell_states_and_agreement_and_name_nobody(worl
 
 
 def test_a_rater_who_certified_a_planted_fault_is_reported_in_the_workspace_only(world: World) -> None:
-    outcome, _, _ = build(world.folder, world.answers())
+    narrative, case, _ = world.trained[1]
+    told = {"occasion": "practice", "planted": "wrong_site", "rater_kind": "simulated", "case_id": case}
+    practice = [answer(narrative, rater, **told) for rater in RATERS]
+    outcome, _, release = build(world.folder, [*world.answers(), *practice])
     [certify] = [report.output for report in outcome.reports if report.output.step == "certify"]
     assert certify.stats["planted faults certified, by rater"] == {RATERS[1]: 1}
+    trained = pl.read_parquet(release / "data/train/*.parquet", columns=["narrative_id"])["narrative_id"]
+    assert narrative in trained.to_list()  # others practised on it with a fault; as it was written it may go out
     [line] = rater_warnings(outcome.reports)
     assert f"{RATERS[1]} certified 1 narrative with a planted fault" in line
     runs = [json.loads(path.read_text()) for path in (world.folder / "workspace/runs").glob("*/run.json")]

@@ -70,8 +70,10 @@ def picture(width: int = 600, height: int = 450, shade: int = 120) -> bytes:
     return data.getvalue()
 
 
-def project_of(server: Server, client: Any, title: str, narratives: list[Narrative], raters: int = 2) -> int:
-    """A project with one task per narrative, each with an image of its own."""
+def project_of(
+    server: Server, client: Any, title: str, narratives: list[Narrative], raters: int = 2, **told: str
+) -> int:
+    """A project with one task per narrative, each with an image of its own; ``told``: note and feedback of the last."""
     settings = project_settings(title, labelling_config(), raters)
     project = create_project(client, settings, server.document_root)
     tasks = []
@@ -80,5 +82,6 @@ def project_of(server: Server, client: Any, title: str, narratives: list[Narrati
         name = image_name(SECRET, f"{title} {i} ham10000:ISIC_0024306 lesion_17.jpg", ".jpg")
         export_image(picture(*sizes, shade=60 + 10 * (i % 9)), Path(server.document_root), name)
         tasks.append(task_of(text, image_url(name), opaque_key(SECRET, f"sneaky-teacher {title} {i}", "r1", 1)))
+    tasks[-1]["data"] |= told
     client.projects.import_tasks(id=project, request=tasks, request_options={"max_retries": 0})
     return project

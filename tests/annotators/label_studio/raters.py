@@ -40,7 +40,7 @@ class Rater:
         self.bodies: list[str] = []
         self.instruction = ""
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("response", self._note)

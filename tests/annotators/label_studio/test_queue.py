@@ -92,6 +92,16 @@ def test_practice_comes_first_and_once_and_is_the_same_for_all() -> None:
     assert made.filter(pl.col("occasion") == "practice").height == 15
 
 
+def test_practice_with_and_without_a_fault_comes_in_turn() -> None:
+    known = extras(9).filter(pl.col("occasion") == "practice")
+    fault = pl.when(pl.int_range(pl.len()) < 2).then(pl.lit("false_reassurance")).alias("planted")
+    for salt in "abcd":
+        made = plan(candidates(9), known.head(5).with_columns(fault), seats(2), NOTHING, told(salt=salt)).assignments
+        for rater in made.partition_by("rater"):
+            planted = rater.sort("place").head(5)["planted"].is_not_null()
+            assert planted.to_list() == [False, True, False, True, False]
+
+
 def test_shares_of_gold_faults_and_repeats_are_kept_also_when_the_queue_grows() -> None:
     asked = told(gold_share=0.1, planted_share=0.2, repeat_share=0.1, raters_per_case=1)
     grown = NOTHING

@@ -210,6 +210,41 @@ def assert_nothing_is_cut_off(rater: Rater) -> None:
     assert all(abs(image[side] - frame[side]) <= 2 for side in image), "the edges of the image are cut off"
 
 
+def test_a_note_is_shown_at_once_and_feedback_after_the_decision(
+    raters: tuple[Rater, Rater], studio: Server, client: Any
+) -> None:
+    note, feedback = ("\n".join([first, *HOSTILE, "long words " * 60]) for first in ("A note.", "Practice."))
+    told = {"note": note, "feedback": feedback}
+    project = project_of(studio, client, "Told", [narrative(), narrative()], **told)
+    rater = raters[0]
+    rater.open(project)
+    boxes = rater.page.locator(".dx-told")
+    top = "document.querySelector('.dx-story').getBoundingClientRect().top"
+    before = rater.page.evaluate(top)
+    rater.score(ALL)
+    rater.key("decision", "certify")
+    rater.page.wait_for_timeout(200)
+    assert [box.is_visible() for box in boxes.all()] == [False, False]  # nothing is told, and nothing moves
+    assert rater.page.evaluate(top) == before
+    rater.submit()
+    rater.ready()
+    assert [box.is_visible() for box in boxes.all()] == [True, False]
+    assert feedback.split()[0] not in rater.page.inner_text(".dx")
+    rater.score(ALL)
+    for decision in ("certify", "revise", "reject"):
+        rater.key("decision", decision)
+        rater.page.wait_for_timeout(200)
+        assert [box.is_visible() for box in boxes.all()] == [True, True]
+        assert [box.inner_text().split() for box in boxes.all()] == [text.split() for text in told.values()]
+        assert_nothing_is_cut_off(rater)
+        shot(rater, f"told_{decision}_1366")
+    rater.key("decision", "reject")  # the same key takes the decision back
+    rater.page.wait_for_timeout(200)
+    assert not boxes.last.is_visible()
+    assert rater.page.evaluate("window.pwned") is None
+    assert rater.page.locator(".dx-told img, .dx-told iframe, .dx-told script, .dx-told a").count() == 0
+
+
 @pytest.mark.parametrize("size", [(1366, 768), (1440, 900), (1920, 1080)])
 def test_everything_fits_the_screen(
     raters: tuple[Rater, Rater], studio: Server, client: Any, size: tuple[int, int]
@@ -280,7 +315,8 @@ def test_nothing_gives_the_case_away_and_nothing_leaves_the_machine(
     assert [word for word in TELLING if word.casefold() in told.casefold()] == []
     [task] = client.tasks.list(project=project, fields="all")
     assert set(task.data) == {
-        "key", "image", "context", "findings", "differential", "conclusion", "limitations", "next_step",
+        "key", "image", "note", "feedback", "context", "findings", "differential", "conclusion", "limitations",
+        "next_step",
     }  # fmt: skip
     assert re.fullmatch("[0-9a-f]{32}", task.data["key"])
     assert re.search(r"d=images/[0-9a-f]{32}\.jpg$", task.data["image"])

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from annotators.label_studio.controls import CHOICES, KEYS, SECTIONS
+from annotators.label_studio.controls import CHOICES, DECISIONS, KEYS, SECTIONS, TOLD
 from annotators.label_studio.instruction import expert_instruction
 from annotators.label_studio.project import project_settings
 from annotators.label_studio.screen import assert_config, config_digest, labelling_config
@@ -24,7 +24,10 @@ def test_the_configuration_has_every_dimension_and_only_plain_text() -> None:
     assert {element.tag for element in root.iter()} == {
         "View", "Style", "Image", "Text", "Header", "Choices", "Choice", "TextArea",
     }  # fmt: skip
-    assert [element.attrib["value"] for element in root.iter("Text")] == [f"${name}" for name in SECTIONS]
+    assert [element.attrib["value"] for element in root.iter("Text")] == [f"${name}" for name in (*TOLD, *SECTIONS)]
+    [feedback] = [view for view in root.iter("View") if "dx-feedback" in view.attrib.get("className", "")]
+    assert feedback.attrib["whenTagName"] == "decision"
+    assert feedback.attrib["whenChoiceValue"].split(",") == list(DECISIONS)
     required = {element.attrib["name"] for element in root.iter() if element.attrib.get("required") == "true"}
     assert required == {*scoring_scale(), "decision", "critique", "corrected"}
     for name, scale in scoring_scale().items():

@@ -85,6 +85,12 @@ def test_a_study_from_build_to_status(
     planted = assignments.filter(pl.col("planted").is_not_null())
     assert planted.height
     assert not set(planted["narrative_id"]) & set(queue["narrative_id"])
+    practice = assignments.filter(pl.col("occasion") == "practice").sort("rater", "place")
+    assert practice.group_by("rater", maintain_order=True).agg("planted")["planted"].to_list() == [
+        [None, "wrong_diagnosis"]] * 3  # fmt: skip
+    assert practice["feedback"].str.contains("A fault was put in: the conclusion").to_list() == [False, True] * 3
+    assert practice["feedback"].str.starts_with("Practice, not counted.").all()
+    assert assignments.filter(pl.col("occasion") != "practice")["feedback"].null_count() == assignments.height - 6
     assert run("annotate", "push", "-c", config) == 0
     assert capsys.readouterr().out.strip() == "0"
     assert run("annotate", "status", "-c", config) == 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.label_studio.controls import SECTIONS
+from annotators.label_studio.controls import SECTIONS, TOLD
 from annotators.label_studio.tasks import (
     IMAGES,
     export_image,
@@ -50,8 +50,10 @@ def test_a_short_secret_is_refused() -> None:
 def test_the_task_holds_the_key_the_image_and_the_sections() -> None:
     task = task_of(narrative(), "/data/x.jpg", "k")
     assert list(task) == ["data", "predictions"]
-    assert set(task["data"]) == {"key", "image", *SECTIONS}
-    assert all(task["data"].values())
+    assert set(task["data"]) == {"key", "image", *SECTIONS, *TOLD}
+    assert {name for name, text in task["data"].items() if not text} == set(TOLD)
+    told = task_of(narrative(), "/data/x.jpg", "k", note="Pause.", feedback="Practice.")["data"]
+    assert (told["note"], told["feedback"]) == ("Pause.", "Practice.")
     assert task_of(narrative(), "/data/x.jpg", "k", label="Melanoma")["data"]["label"] == "Melanoma"
 
 
