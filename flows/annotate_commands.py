@@ -1,4 +1,4 @@
-"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | status``."""
+"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | schedule | status``."""
 
 from __future__ import annotations
 
@@ -62,10 +62,31 @@ def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
         pulled = pull_config(config, lambda done, total: screen.progress("pulling", done, total))
     _tell_pulled(pulled)
     print(pulled.path)
-    if problems := [
-        f"{told.project.title!r}: {told.problem}" for told in pulled.fetched if told.there and told.problem
-    ]:
-        raise UserError("; ".join(problems))
+    if problem := pulled.problem():
+        raise UserError(problem)
+
+
+@annotate.command()
+def schedule(
+    push: Annotated[str | None, typer.Option("--push", help="When to push, as cron says it.")] = None,
+    pull: Annotated[str | None, typer.Option("--pull", help="When to pull, as cron says it.")] = None,
+    timezone: Annotated[str, typer.Option("--timezone", help="Of those times, such as Europe/Berlin.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Under which it is shown; annotate.title by default.")
+    ] = None,
+    config_file: ConfigFile = _DEFAULT,
+    workspace: Workspace = None,
+    overrides: Overrides = None,
+) -> None:
+    """Push and pull at set times until Ctrl+C, as flows on the Prefect server of PREFECT_API_URL; one at a time.
+
+    Example: dermcot annotate schedule --push "0 6 * * *" --pull "*/15 * * * *"
+    """
+    from flows.annotation_schedule import serve_study
+
+    config = load_config(config_file, overrides or (), workspace=workspace)
+    told = (str(config_file.resolve()), tuple(overrides or ()), config.workspace)
+    serve_study(config, told, {"push": push, "pull": pull}, timezone, name or config.annotate.title)
 
 
 @annotate.command()
@@ -77,12 +98,13 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
     import datetime
 
     from annotators.label_studio.ledger import Ledger
-    from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters
+    from annotators.label_studio.raters import pseudonyms, read_raters
+    from flows.annotation_credentials import study_secret
     from flows.annotation_status import status_of
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
-    raters = pseudonyms(registry, annotation_secret())
+    raters = pseudonyms(registry, study_secret(config.annotate))
     now = datetime.datetime.now().astimezone()
     told = status_of(Ledger(config.workspace), config.annotate, raters, now)
     console = _console(sys.stdout)
