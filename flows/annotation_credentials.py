@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from annotators.label_studio.connection import token_from
 from annotators.label_studio.images import KEYS
@@ -55,21 +54,21 @@ def image_keys(settings: AnnotateSettings) -> Mapping[str, str]:
 
 def block_value(name: str, field: str) -> str:
     """The text of the Secret block ``name``, which the configuration names as annotate.``field``."""
-    from prefect.blocks.system import Secret
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
     if url is None:
         raise UserError(f"annotate.{field} names a block of a Prefect server: set PREFECT_API_URL to that server")
-    with prefect_refusals(url):
+    with prefect_refusals(url), get_client(sync_client=True) as client:
         try:
-            block: Any = Secret.load(name)
-        except ValueError:
+            value = client.read_block_document_by_name(name, "secret").data["value"]
+        except ObjectNotFound:
             raise UserError(
                 f"the Prefect server at {url} has no Secret block {name!r}: make one under Blocks, or mend "
                 f"annotate.{field}"
             ) from None
-    value = block.value.get_secret_value()
     return value if isinstance(value, str) else json.dumps(value)
 
 

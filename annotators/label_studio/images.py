@@ -7,7 +7,7 @@ keys of its own, or with those it is given here: they go into that one request a
 
 from __future__ import annotations
 
-import base64
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from annotators.label_studio.session import Lost, Refused, Session, backoff
 from annotators.label_studio.tasks import IMAGES, export_image, image_url
@@ -44,16 +45,16 @@ def export_images(names: Mapping[str, str], root: str, payloads: Callable[[Mappi
     """
     with _writing(root):
         there, write = _opened(root)
-        lacking = [(digest, name) for digest, name in sorted(names.items()) if name not in there]
-        for at in range(0, len(lacking), _EXPORTED_AT_ONCE):
-            some = dict(lacking[at : at + _EXPORTED_AT_ONCE])
-            found = payloads(some)
-            if missing := sorted(some.keys() - found.keys()):
-                raise UserError(
-                    f"image {missing[0]} was assigned, but the latest build has it no more: run the build that had it"
-                )
-            with ThreadPoolExecutor(_UPLOADS if _in_bucket(root) else 1) as pool:
-                list(pool.map(write, some.values(), [found[digest] for digest in some]))
+    lacking = [(digest, name) for digest, name in sorted(names.items()) if name not in there]
+    for at in range(0, len(lacking), _EXPORTED_AT_ONCE):
+        some = dict(lacking[at : at + _EXPORTED_AT_ONCE])
+        found = payloads(some)
+        if missing := sorted(some.keys() - found.keys()):
+            raise UserError(
+                f"image {missing[0]} was assigned, but the latest build has it no more: run the build that had it"
+            )
+        with _writing(root), ThreadPoolExecutor(_UPLOADS if _in_bucket(root) else 1) as pool:
+            list(pool.map(write, some.values(), [found[digest] for digest in some]))
 
 
 def ensure_storage(session: Session, project: int, settings: AnnotateSettings, keys: Mapping[str, str]) -> None:
@@ -63,7 +64,7 @@ def ensure_storage(session: Session, project: int, settings: AnnotateSettings, k
     read the bucket.
     """
     if _in_bucket(settings.document_root):
-        with _bucket_refusals(session, settings.document_root):
+        with _bucket_refusals(settings.document_root):
             _ensure_bucket(session, project, settings, keys)
         return
     root = settings.document_root_there or settings.document_root
@@ -77,16 +78,18 @@ def ensure_storage(session: Session, project: int, settings: AnnotateSettings, k
 
 
 def image_problem(session: Session, project: int) -> str | None:
-    """Why the image of a task of the project is not shown, in words; None when it is, or there is no task."""
-    tasks = session.get("api/tasks", project=project, include="id,data", page=1, page_size=1)["tasks"]
+    """Why the image of the youngest task of the project is not shown, in words; None when it is, or there is none."""
+    newest = json.dumps({"ordering": ["-tasks:id"]})
+    tasks = session.get("api/tasks", project=project, include="id,data", query=newest, page=1, page_size=1)["tasks"]
     if not tasks:
         return None
     address = str(tasks[0]["data"].get("image"))
     if _in_bucket(address):
-        coded = base64.urlsafe_b64encode(address.encode()).decode()
-        address = f"tasks/{tasks[0]['id']}/resolve/?fileuri={coded}"
+        return f"Label Studio has no storage for {address}"
+    told = urlsplit(address)  # of the server, under whatever name it knows itself
+    path = told.path.removeprefix(urlsplit(session.base).path).lstrip("/")
     try:
-        answer = session.fetched(address.lstrip("/"))
+        answer = session.fetched(f"{path}?{told.query}")
     except Lost as error:
         return str(error)
     kind = answer.headers.get("content-type", "")
@@ -140,13 +143,13 @@ def _region() -> str | None:
 
 
 @contextmanager
-def _bucket_refusals(session: Session, root: str) -> Iterator[None]:
+def _bucket_refusals(root: str) -> Iterator[None]:
     """Turn what the server says about a bucket into one sentence on what to look at."""
     try:
         yield
     except Refused as error:
         hint = "check annotate.s3_endpoint and annotate.s3_region, and that the keys it signs with may list and read it"
-        if "not allowed" in str(error):
+        if "reserved network" in str(error) or "not allowed" in str(error):
             hint = (
                 "an address in a private network has to be set on the server itself, as S3_ENDPOINT in its "
                 "environment, with annotate.s3_endpoint left empty"
