@@ -130,7 +130,7 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number > 1 else "left")
+        table.add_column(column, justify="right" if number > 1 and column else "left")
     return table
 
 
@@ -145,7 +145,8 @@ def _pushed(outcome: Outcome) -> Table:
 def _tell_pulled(pulled: Pulled) -> None:
     table = _table("Pulled", "project", "number", "new", "")
     for told in pulled.fetched:
-        table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", told.problem or "")
+        problem = "was not read: see below" if told.there and told.problem else told.problem or ""
+        table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", problem)
     console = _console()
     console.print(table)
     console.print(

@@ -35,8 +35,7 @@ class Pulled:
 
     def problem(self) -> str | None:
         """What kept single projects from being read, in one line; None when nothing did."""
-        told = [f"{told.project.title!r}: {told.problem}" for told in self.fetched if told.there and told.problem]
-        return "; ".join(told) or None
+        return "; ".join(told.problem for told in self.fetched if told.there and told.problem) or None
 
 
 def push_config(config: Config, say: Say = lambda done, total: None) -> Outcome:

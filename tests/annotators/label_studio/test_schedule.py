@@ -19,7 +19,7 @@ import yaml
 from annotators.label_studio.connection import TOKEN_VARIABLE
 from annotators.label_studio.ledger import Ledger
 from annotators.label_studio.listing import tasks_of
-from annotators.label_studio.raters import SECRET_VARIABLE, pseudonyms, read_raters
+from annotators.label_studio.raters import SECRET_VARIABLE, pseudonym, pseudonyms, read_raters
 from annotators.label_studio.server import Server
 from annotators.label_studio.session import opened
 from annotators.label_studio.study import push_study
@@ -220,3 +220,13 @@ def test_prefect_is_asked_only_where_a_block_is_named() -> None:
     given = {TOKEN_VARIABLE: "x", SECRET_VARIABLE: "y" * 16, **dict.fromkeys(KEY_VARIABLES.values(), "z")}
     environment = {**os.environ, **given, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=REPOSITORY)
+
+
+def test_what_prefect_is_told_names_nobody() -> None:
+    from flows.annotation_flows import _nameless
+
+    told = "Ada.L@example.org has no account on the server yet: send the invitation"
+    assert _nameless(told, SECRET) == told.replace(
+        "Ada.L@example.org", f"rater {pseudonym('ada.l@example.org', SECRET)}"
+    )
+    assert _nameless(told) == told.replace("Ada.L@example.org", "a rater")
