@@ -46,12 +46,14 @@ def _started(pid: int) -> str | None:
 class Lease:
     """Exclusive use of a folder for the length of a ``with`` block.
 
-    Raises :class:`StoreError` on entry when a living build holds it. ``what`` names the folder in that sentence.
+    Raises :class:`StoreError` on entry when another holder lives. ``what`` names the folder in that sentence, and
+    ``work`` what it is used for; only a build can be given another place.
     """
 
-    def __init__(self, folder: Folder, what: str) -> None:
+    def __init__(self, folder: Folder, what: str, work: str = "build") -> None:
         self._folder = folder
         self._what = what
+        self._work = work
         self._token = uuid.uuid4().hex
         self._number = 0
         self._stop = threading.Event()
@@ -78,9 +80,10 @@ class Lease:
         """
         numbers = self._numbers()
         if numbers and (holder := self._read(numbers[-1])) and not self._is_stale(holder):
+            elsewhere = f", or give this one another place with --{self._what}" if self._work == "build" else ""
             raise StoreError(
-                f"another build is using {self._what} {self._folder.url} (process {holder['pid']} on "
-                f"{holder['host']}): wait for it to end, or give this one another place with --{self._what}"
+                f"another {self._work} is using {self._what} {self._folder.url} (process {holder['pid']} on "
+                f"{holder['host']}): wait for it to end{elsewhere}"
             )
         return numbers
 

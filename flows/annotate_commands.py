@@ -1,4 +1,4 @@
-"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | status``."""
+"""Narratives go to dermatologists and their scores come back: ``dermcot annotate push | pull | schedule | status``."""
 
 from __future__ import annotations
 
@@ -63,10 +63,31 @@ def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
         pulled = pull_config(config, lambda done, total: screen.progress("pulling", done, total))
     _tell_pulled(pulled)
     print(pulled.path)
-    if problems := [
-        f"{told.project.title!r}: {told.problem}" for told in pulled.fetched if told.there and told.problem
-    ]:
-        raise UserError("; ".join(problems))
+    if problem := pulled.problem():
+        raise UserError(problem)
+
+
+@annotate.command()
+def schedule(
+    push: Annotated[str | None, typer.Option("--push", help="When to push, as cron says it.")] = None,
+    pull: Annotated[str | None, typer.Option("--pull", help="When to pull, as cron says it.")] = None,
+    timezone: Annotated[str, typer.Option("--timezone", help="Of those times, such as Europe/Berlin.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Under which it is shown; annotate.title by default.")
+    ] = None,
+    config_file: ConfigFile = _DEFAULT,
+    workspace: Workspace = None,
+    overrides: Overrides = None,
+) -> None:
+    """Push and pull at set times until Ctrl+C, as flows on the Prefect server of PREFECT_API_URL; one at a time.
+
+    Example: dermcot annotate schedule --push "0 6 * * *" --pull "*/15 * * * *"
+    """
+    from flows.annotation_schedule import serve_study
+
+    config = load_config(config_file, overrides or (), workspace=workspace)
+    told = (str(config_file.resolve()), tuple(overrides or ()), config.workspace)
+    serve_study(config, told, {"push": push, "pull": pull}, timezone, name or config.annotate.title)
 
 
 @annotate.command()
@@ -79,14 +100,15 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
     import datetime
 
     from annotators.label_studio.ledger import Ledger
-    from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters, secret_mark
+    from annotators.label_studio.raters import pseudonyms, read_raters, secret_mark
+    from flows.annotation_credentials import study_secret
     from flows.annotation_standing import latest_build, standing_of
     from flows.annotation_status import status_of
     from flows.annotation_tables import status_parts
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
-    secret, ledger = annotation_secret(), Ledger(config.workspace)
+    secret, ledger = study_secret(config.annotate), Ledger(config.workspace)
     if ledger.begun():
         ledger.study(secret_mark(secret))  # under another secret nobody would be known
     now = datetime.datetime.now().astimezone()
@@ -114,7 +136,8 @@ def _pushed(outcome: Outcome) -> Table:
 def _tell_pulled(pulled: Pulled) -> None:
     table = counts_table("Pulled", "project", "number", "new", "")
     for told in pulled.fetched:
-        table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", told.problem or "")
+        problem = "was not read: see below" if told.there and told.problem else told.problem or ""
+        table.add_row(told.project.title, str(told.project.project_id), f"{told.new:,}", problem)
     console = _console()
     console.print(table)
     console.print(

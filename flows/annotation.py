@@ -10,15 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from annotators.label_studio.connection import token_from
 from annotators.label_studio.ledger import RAW, Ledger
 from annotators.label_studio.pull import Fetched, fetch
 from annotators.label_studio.push import Say
-from annotators.label_studio.raters import Rater, annotation_secret, pseudonyms, read_raters
+from annotators.label_studio.raters import Rater, pseudonyms, read_raters
 from annotators.label_studio.session import Session, opened
 from annotators.label_studio.snapshot import known, snapshot
 from annotators.label_studio.study import Outcome, push_study, remember_accounts, server_digest
 from corpus.lease import Lease
+from flows.annotation_credentials import image_keys, study_secret, study_token
 from flows.annotation_material import material
 from schemas.config import Config
 from schemas.errors import UserError
@@ -33,28 +33,33 @@ class Pulled:
     quarantine: pl.DataFrame
     path: str
 
+    def problem(self) -> str | None:
+        """What kept single projects from being read, in one line; None when nothing did."""
+        return "; ".join(told.problem for told in self.fetched if told.there and told.problem) or None
+
 
 def push_config(config: Config, say: Say = lambda done, total: None) -> Outcome:
     """Push what the configuration says; :class:`UserError` with one sentence for whatever is wrong."""
-    secret = annotation_secret()
+    secret = study_secret(config.annotate)
     raters = pseudonyms(_registry(config), secret)
+    keys = image_keys(config.annotate)
     ledger = Ledger(config.workspace)
     pulled = ledger.snapshot()
     gathered = material(config, None if pulled is None else pulled[0])
     with ExitStack() as stack:
         session = stack.enter_context(_session(config))
-        stack.enter_context(Lease(ledger.folder, "workspace"))
-        return push_study(session, ledger, config.annotate, raters, secret, gathered, say)
+        stack.enter_context(study_lease(ledger))
+        return push_study(session, ledger, config.annotate, raters, secret, gathered, say, keys)
 
 
 def pull_config(config: Config, say: Say = lambda done, total: None) -> Pulled:
     """Pull what raters answered and write a snapshot; problems of single projects are told, not raised."""
-    raters = pseudonyms(_registry(config), annotation_secret())
+    raters = pseudonyms(_registry(config), study_secret(config.annotate))
     ledger = Ledger(config.workspace)
     refuse_unless_begun(config, ledger)
     with ExitStack() as stack:
         session = stack.enter_context(_session(config))
-        stack.enter_context(Lease(ledger.folder, "workspace"))
+        stack.enter_context(study_lease(ledger))
         return pull_study(session, ledger, server_digest(config.annotate), raters, say)
 
 
@@ -77,6 +82,11 @@ def pull_study(
     return Pulled(tuple(fetched), *tables, ledger.save_snapshot(*tables))
 
 
+def study_lease(ledger: Ledger) -> Lease:
+    """Keeps other pushes and pulls away from a workspace; whoever comes second is told who is at it."""
+    return Lease(ledger.folder, "workspace", "push or pull")
+
+
 def refuse_unless_begun(config: Config, ledger: Ledger) -> None:
     """:class:`UserError` when nothing was ever pushed from the workspace."""
     if not ledger.begun():
@@ -88,5 +98,4 @@ def _registry(config: Config) -> tuple[Rater, ...]:
 
 
 def _session(config: Config) -> Any:
-    file = config.annotate.token_file
-    return opened(config.annotate.url, token_from(None if file is None else Path(file)))
+    return opened(config.annotate.url, study_token(config.annotate))

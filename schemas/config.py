@@ -255,17 +255,24 @@ class AnnotateSettings(Settings):
     """Scores by dermatologists through Label Studio; nothing here changes a release.
 
     ``url``: its address; ``server``: a name that stays when the address changes (the address by default);
-    ``token_file`` and ``raters``: files that lie outside the workspace; ``document_root``: the folder whose images the
-    server shows, as seen from here, and ``document_root_there`` as the server sees it. Shares are of a rater's own
-    cases. ``gold``: a table with the column ``narrative_id`` of narratives whose scores are known, and these scores.
+    ``token_file`` and ``raters``: files that lie outside the workspace; ``token_block``, ``secret_block`` and
+    ``s3_block``: names of Prefect Secret blocks; ``document_root``: the folder whose images the server shows, as seen
+    from here, and ``document_root_there`` as the server sees it, or ``s3://BUCKET/PREFIX``, with ``s3_endpoint`` and
+    ``s3_region`` as the server sees them. Shares are of a rater's own cases. ``gold``: a table with the column
+    ``narrative_id`` of narratives whose scores are known, and these scores.
     """
 
     url: str = "http://127.0.0.1:8080"
     server: str | None = None
     token_file: str | None = None
+    token_block: str | None = None
+    secret_block: str | None = None
     raters: str = "raters.yaml"
     document_root: str = "label_studio/files"
     document_root_there: str | None = None
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_block: str | None = None
     title: Annotated[str, Field(min_length=1, max_length=20)] = "DermCoT"
     raters_per_case: Annotated[int, Field(ge=1, le=20)] = 3
     order: Literal["stratified", "uncertain", "disagreeing"] = "stratified"
@@ -279,6 +286,15 @@ class AnnotateSettings(Settings):
     daily_cap: Annotated[int, Field(ge=1)] | None = 60
     shared_project: bool = False
     salt: str = "dermcot"
+
+    @model_validator(mode="after")
+    def _images_lie_in_one_kind_of_place(self) -> AnnotateSettings:
+        scheme, separator, place = self.document_root.partition("://")
+        if separator and (scheme != "s3" or not place.strip("/")):
+            raise ValueError(f"document_root {self.document_root} is neither a folder nor s3://BUCKET/PREFIX")
+        if separator and self.document_root_there is not None:
+            raise ValueError("document_root_there is for a folder: leave it out where document_root is a bucket")
+        return self
 
 
 class Config(Settings):

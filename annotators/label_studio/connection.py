@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,15 +24,22 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "DERMCOT_LABEL_STUDIO_TOKEN"
 OLDEST = (1, 21)
+#: The first release that may answer otherwise than what was tried.
+TOO_NEW = (2, 0)
 _TIMEOUT = 60.0
 
 
-def token_from(file: Path | None = None) -> str:
-    """The token in ``file`` if one is named, else in the environment."""
+def token_from(file: Path | None = None, stored: Callable[[], str] | None = None) -> str:
+    """The token of the environment if there is one, else in ``file`` if one is named, else the ``stored`` one."""
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return token
     if file is None:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        token = stored().strip() if stored is not None else ""
         if not token:
-            raise UserError(f"no token is given: put it into {TOKEN_VARIABLE}, or into a file and name that file")
+            raise UserError(
+                f"no token is given: put it into {TOKEN_VARIABLE}, into a file named as annotate.token_file, or into a "
+                "Prefect block named as annotate.token_block"
+            )
         return token
     try:
         text = file.read_text(encoding="utf-8").strip()
@@ -117,6 +125,12 @@ def _check_version(answer: httpx.Response, base: str) -> None:
     if numbers < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise UserError(f"{base} runs Label Studio {release} ({edition}); {oldest} or newer is needed: update it")
+    if numbers >= TOO_NEW:
+        unknown = ".".join(map(str, TOO_NEW))
+        raise UserError(
+            f"{base} runs Label Studio {release} ({edition}), and nothing from {unknown} on was tried: update dermcot, "
+            "or go back to an older Label Studio"
+        )
 
 
 def _check_token(client: httpx.Client, base: str, token: str) -> None:

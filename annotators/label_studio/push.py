@@ -9,7 +9,6 @@ removed as long as nobody has worked on it.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from annotators.label_studio.listing import condition, find_project, keys_of, pr
 from annotators.label_studio.project import project_settings
 from annotators.label_studio.screen import config_digest
 from annotators.label_studio.session import Gone, Lost, Session, backoff
-from annotators.label_studio.tasks import IMAGES, PREFILL
+from annotators.label_studio.tasks import PREFILL
 from schemas.errors import UserError
 
 Task = Mapping[str, Any]
@@ -102,20 +101,9 @@ def _create(session: Session, settings: Mapping[str, Any]) -> int:
         try:
             return int(session.post("api/projects", dict(settings))["id"])
         except Lost as error:
-            _wait(session, waits, error)
+            session.wait(waits, error)
             if (number := find_project(session, settings["title"], settings["description"])) is not None:
                 return number
-
-
-def ensure_storage(session: Session, project: int, root: str) -> None:
-    """Let the server show the images of ``root``, as it sees that folder; once per project."""
-    path = f"{root.rstrip('/')}/{IMAGES}"
-    waits = backoff(session.patience)
-    while not session.get("api/storages/localfiles", project=project):
-        try:
-            session.post("api/storages/localfiles", {"project": project, "path": path, "use_blob_urls": True})
-        except Lost as error:
-            _wait(session, waits, error)
 
 
 def bring(session: Session, project: int, tasks: Sequence[Task], config: str, say: Say) -> tuple[int, int]:
@@ -146,7 +134,7 @@ def bring(session: Session, project: int, tasks: Sequence[Task], config: str, sa
                 f"project {project} was deleted while tasks went there: run the same command again"
             ) from None
         except Lost as error:
-            _wait(session, waits, error)
+            session.wait(waits, error)
 
 
 def answered_keys(session: Session, project: int) -> set[str]:
@@ -213,10 +201,3 @@ def _remove_copies(session: Session, project: int, there: Mapping[str, list[int]
     for number in surplus:
         session.patiently(lambda number=number: session.delete(f"api/tasks/{number}"))
     return len(surplus)
-
-
-def _wait(session: Session, waits: Iterator[float], error: Lost) -> None:
-    wait = next(waits, None)
-    if wait is None:
-        raise session.silent(error) from error
-    time.sleep(wait)

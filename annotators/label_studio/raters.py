@@ -10,7 +10,7 @@ import datetime
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -98,11 +98,18 @@ def secret_mark(secret: bytes) -> str:
     return hmac.digest(secret, b"mark\0", "sha256").hex()[:_PSEUDONYM_LENGTH]
 
 
-def annotation_secret(file: Path | None = None) -> bytes:
-    """The secret behind keys and pseudonyms: of the environment, else of the user's file, made on first use."""
-    if given := os.environ.get(SECRET_VARIABLE, "").strip():
+def annotation_secret(file: Path | None = None, stored: Callable[[], str] | None = None) -> bytes:
+    """The secret behind keys and pseudonyms: of the environment, else the ``stored`` one if there is such a place.
+
+    Else that of the user's file, made on first use.
+    """
+    given = os.environ.get(SECRET_VARIABLE, "").strip()
+    place = SECRET_VARIABLE
+    if not given and stored is not None:
+        given, place = stored().strip(), "the block named as annotate.secret_block"
+    if given or stored is not None:
         if len(given.encode()) < _LEAST_SECRET:
-            raise UserError(f"{SECRET_VARIABLE} is shorter than {_LEAST_SECRET} characters: take a longer random one")
+            raise UserError(f"{place} is shorter than {_LEAST_SECRET} characters: take a longer random one")
         return given.encode()
     file = file or _secret_file()
     with suppress(FileExistsError):

@@ -26,7 +26,11 @@ _UNCLEAR = (408, 409, 425, 429)
 
 
 class Lost(Exception):  # noqa: N818
-    """No answer that says whether the request was carried out."""
+    """No answer that says whether the request was carried out; ``told``: what came instead, if it says anything."""
+
+    def __init__(self, what: str, told: str | None = None) -> None:
+        super().__init__(what)
+        self.told = told
 
 
 class Gone(Exception):  # noqa: N818
@@ -55,12 +59,33 @@ class Session:
         """Send once. :class:`Lost` when nobody knows whether it was carried out."""
         return self._send("POST", path, json=body, params=parameters)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """Change once, to what may be sent again; :class:`Lost` when nobody knows whether it was carried out."""
+        return self._send("PATCH", path, json=body)
+
     def delete(self, path: str) -> None:
         """Delete once; what is gone already counts as deleted."""
         try:
             self._send("DELETE", path)
         except Gone:
             return
+
+    def fetched(self, path: str) -> httpx.Response:
+        """What a browser gets at a path, whatever the status; the token goes to the server alone."""
+        import httpx
+
+        try:
+            return self._http.get(path, headers={"Authorization": self._authorization(False)})
+        except httpx.TransportError as error:
+            host = error.request.url.host
+            raise Lost(f"{host} does not answer") from error
+
+    def wait(self, waits: Iterator[float], error: Lost) -> None:
+        """Sleep for the next of the waits; :class:`UserError` when there is none left."""
+        wait = next(waits, None)
+        if wait is None:
+            raise self.silent(error) from error
+        time.sleep(wait)
 
     def patiently(self, ask: Any) -> Any:
         """The result of ``ask``, which changes nothing, tried again for :attr:`patience` seconds while it is lost."""
@@ -69,10 +94,7 @@ class Session:
             try:
                 return ask()
             except Lost as error:
-                wait = next(waits, None)
-                if wait is None:
-                    raise self.silent(error) from error
-                time.sleep(wait)
+                self.wait(waits, error)
 
     def silent(self, error: Lost) -> UserError:
         """The sentence for a server that has not answered for long enough."""
@@ -110,8 +132,8 @@ class Session:
         if status == 404:
             raise Gone(path)
         if status in _UNCLEAR or status >= 500:
-            raise Lost(f"status {status}")
-        if status in (401, 403):
+            raise Lost(f"status {status}", _told(answer))
+        if status == 401:
             raise Refused(
                 f"{self.base} does not take the token any more (status {status}): it was revoked, has expired, or its "
                 f"account was removed; make a new personal access token at {self.base}user/account"

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
 from annotators.label_studio.adjudication import Disputes
 from annotators.label_studio.dealing import deal
+from annotators.label_studio.images import ensure_storage, export_images, image_address, image_problem
 from annotators.label_studio.ledger import ADJUDICATION, SCORING, SHARED, Ledger, of_project
 from annotators.label_studio.listing import accounts
-from annotators.label_studio.push import Pushed, Say, answered_keys, bring, ensure_project, ensure_storage
+from annotators.label_studio.push import Pushed, Say, answered_keys, bring, ensure_project
 from annotators.label_studio.raters import Rater, secret_mark
 from annotators.label_studio.screen import config_digest, labelling_config
 from annotators.label_studio.session import Session
-from annotators.label_studio.tasks import IMAGES, export_image, image_url, task_of
+from annotators.label_studio.tasks import task_of
 from corpus.digests import digest_of
-from corpus.filesystem import sentence_when_full
 from schemas.config import AnnotateSettings
 from schemas.errors import UserError
 from schemas.narrative import narrative_from_json
 
 _TITLE_PSEUDONYM = 8
 _ADJUDICATION_TITLE = 13  # of annotate.title, so many characters, since Label Studio takes 50 in all
-_EXPORTED_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,12 @@ def push_study(
     secret: bytes,
     material: Material,
     say: Say = lambda done, total: None,
+    image_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Deal what is new, write it down, and bring every rater what is missing in the rater's project.
 
-    ``raters``: pseudonym -> rater. Only one push or pull of a workspace may run at a time.
+    ``raters``: pseudonym -> rater; ``image_keys``: what the server is given to read the bucket of images with. Only one
+    push or pull of a workspace may run at a time.
     """
     study = ledger.study(secret_mark(secret))
     server = server_digest(settings)
@@ -86,7 +87,8 @@ def push_study(
     answered = _answered(session, ledger, server, config_digest(config))
     left_out, undecided = deal(ledger, settings, raters, secret, material, answered)
     assignments = ledger.assignments()
-    _export_images(assignments, Path(settings.document_root), material)
+    names = dict(assignments.select("image_digest", "image").iter_rows())
+    export_images(names, settings.document_root, material.payloads)
     notes = []
     pushed = []
     mine = _by_project(assignments, active, shared=settings.shared_project)
@@ -95,15 +97,21 @@ def push_study(
         title = _title(settings.title, rater, purpose)
         several = settings.raters_per_case if rater == SHARED else 1
         record, made, again = ensure_project(session, ledger, server, study, rater, title, config, several, purpose)
-        ensure_storage(session, record.project_id, settings.document_root_there or settings.document_root)
+        if rows.height:
+            ensure_storage(session, record.project_id, settings, image_keys)
         elsewhere = answered.get(rater, {})
         keys = {key for place, told in elsewhere.items() if place != record.project_id for key in told}
         wanted = rows.filter(~pl.col("key").is_in(sorted(keys))) if keys else rows
-        tasks = [_task(row, settings.show_label) for row in wanted.iter_rows(named=True)]
+        tasks = [_task(row, settings) for row in wanted.iter_rows(named=True)]
         at = done
         imported, copies = bring(session, record.project_id, tasks, config, partial(_say_from, say, at, total))
         done += rows.height
         pushed.append(Pushed(record, imported, len(tasks) - imported, copies, made, again))
+        if problem := image_problem(session, record.project_id):
+            notes.append(
+                f"an image of {record.title!r} could not be seen ({problem}): raters may look at an empty frame; "
+                "check annotate.document_root and what is said there"
+            )
         if again and made:
             notes.append(
                 f"{record.title!r} had been deleted on the server and was made anew, without what was answered"
@@ -159,34 +167,11 @@ def _answered(session: Session, ledger: Ledger, server: str, digest: str) -> dic
     return found
 
 
-def _export_images(assignments: pl.DataFrame, root: Path, material: Material) -> None:
-    """Put the images that are not there yet where the server shows them."""
-    with sentence_when_full(str(root)):
-        (root / IMAGES).mkdir(parents=True, exist_ok=True)
-        there = {path.name for path in (root / IMAGES).iterdir()}
-        wanted = assignments.select("image_digest", "image").unique().sort("image_digest")
-        lacking = [(digest, name) for digest, name in wanted.iter_rows() if name not in there]
-        for at in range(0, len(lacking), _EXPORTED_AT_ONCE):
-            some = dict(lacking[at : at + _EXPORTED_AT_ONCE])
-            payloads = material.payloads(some)
-            for digest, name in some.items():
-                if digest not in payloads:
-                    raise UserError(
-                        f"image {digest} was assigned, but the latest build has it no more: run the build that had it"
-                    )
-                export_image(payloads[digest], root, name)
-
-
-def _task(row: Mapping[str, str], show_label: bool) -> dict[str, object]:
-    label = row["label"] if show_label else None
-    return task_of(
-        narrative_from_json(row["pre_edit"]),
-        image_url(row["image"]),
-        row["key"],
-        label,
-        note=row["note"],
-        feedback=row["feedback"],
-    )
+def _task(row: Mapping[str, str], settings: AnnotateSettings) -> dict[str, object]:
+    label = row["label"] if settings.show_label else None
+    address = image_address(settings.document_root, row["image"])
+    narrative = narrative_from_json(row["pre_edit"])
+    return task_of(narrative, address, row["key"], label, note=row["note"], feedback=row["feedback"])
 
 
 def remember_accounts(session: Session, ledger: Ledger, server: str, raters: Mapping[str, Rater]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""A gateway in front of a server that loses patience: it lets requests through and answers 504, or drops the line."""
+"""A gateway in front of a server that loses patience: it answers 504 or drops the line, and may go away altogether."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import httpx
 @dataclass
 class Gateway:
     """``impatient``: how many imports are still to be answered with 504; ``dropped``: with a line that breaks;
-    ``late``: whether the server gets the import only after the 504; ``imports``: how many came."""
+    ``late``: whether the server gets the import only after the 504; ``imports``: how many came; ``open_for``: how many
+    requests of any kind still get through, None for all."""
 
     url: str = ""
     impatient: int = 0
     dropped: int = 0
     late: float = 0.0
     imports: int = 0
+    open_for: int | None = None
     waiting: list[threading.Timer] = field(default_factory=list)
 
 
@@ -37,6 +39,12 @@ def gateway(server: str) -> Iterator[Gateway]:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             is_import = self.command == "POST" and "/import" in self.path
             state.imports += is_import
+            if state.open_for is not None:
+                state.open_for -= 1
+                if state.open_for < 0:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
             if is_import and state.impatient:
                 state.impatient -= 1
                 if state.late:

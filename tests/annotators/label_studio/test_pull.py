@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
+import re
+import resource
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,8 +22,10 @@ from annotators.label_studio.server import Server
 from annotators.label_studio.session import Session, opened
 from annotators.label_studio.study import push_study, server_digest
 from flows.annotation import Pulled, pull_study
+from schemas.errors import UserError
 from schemas.narrative import render_sections
 from schemas.tables import ANNOTATIONS, DIMENSIONS, polars_schema
+from tests.annotators.label_studio.gateway import gateway
 from tests.annotators.label_studio.study_parts import (
     SECRET,
     answer,
@@ -211,6 +219,56 @@ def test_a_rater_whose_account_is_gone_keeps_what_was_said(study: Study, session
     session._send("DELETE", f"api/users/{number}")
     pulled = study.pull()
     assert pulled.annotations["rater"].to_list() == [study.record.rater]
+
+
+@pytest.mark.parametrize("requests", [1, 4])
+def test_a_network_that_goes_down_during_a_pull_loses_nothing(
+    studio: Server, study: Study, rater: Session, requests: int
+) -> None:
+    for task in study.tasks[:3]:
+        give(rater, task["id"], answer())
+    with gateway(studio.url) as front, opened(front.url, studio.token, 0.5) as through:
+        front.open_for = requests
+        with pytest.raises(UserError, match=r"does not answer \(the connection broke\).*nothing is lost"):
+            pull_study(through, study.ledger, study.name, study.raters)
+    assert study.pull().annotations["is_latest"].sum() == 3
+
+
+def test_a_disk_that_fills_up_during_a_pull_loses_nothing(study: Study, rater: Session) -> None:
+    give(rater, study.tasks[0]["id"], answer())
+    first = study.pull()
+    give(rater, study.tasks[1]["id"], answer())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(UserError, match="the disk is full"):
+            study.pull()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Path(first.path).exists()
+    assert study.pull().annotations["is_latest"].sum() == 2
+
+
+def test_a_token_that_expires_on_the_way_is_one_sentence(studio: Server, study: Study, rater: Session) -> None:
+    give(rater, study.tasks[0]["id"], answer())
+    token = signed(studio, {"token_type": "refresh", "exp": int(time.time()) + 2, "jti": "x", "user_id": "1"})
+    with opened(studio.url, token, 5) as session:
+        time.sleep(2.5)
+        with pytest.raises(UserError, match="does not take the token any more"):
+            pull_study(session, study.ledger, study.name, study.raters)
+    with pytest.raises(UserError, match="the token has expired"), opened(studio.url, token):
+        pass
+    assert study.pull().annotations["is_latest"].sum() == 1
+
+
+def signed(server: Server, claims: Mapping[str, Any]) -> str:
+    """A token as the server itself would make it."""
+    key = re.search(r"^SECRET_KEY=(.*)$", (server.document_root.parent / "data/.env").read_text(), re.MULTILINE)
+    assert key is not None
+    parts = [json.dumps({"alg": "HS256", "typ": "JWT"}), json.dumps(claims)]
+    coded = [base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts]
+    digest = hmac.digest(key[1].strip().encode(), ".".join(coded).encode(), "sha256")
+    return ".".join([*coded, base64.urlsafe_b64encode(digest).decode().rstrip("=")])
 
 
 def test_a_first_pull_of_nothing_is_an_empty_table(study: Study) -> None:

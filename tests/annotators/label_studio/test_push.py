@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from annotators.label_studio.ledger import Ledger
-from annotators.label_studio.listing import keys_of, tasks_of
+from annotators.label_studio.listing import accounts, keys_of, tasks_of
 from annotators.label_studio.push import batches, bring, refuse_unfit
 from annotators.label_studio.screen import labelling_config
 from annotators.label_studio.server import Server
@@ -154,6 +154,22 @@ def test_a_deleted_project_is_made_anew_without_what_was_answered(
     assert counts(outcome) == [5]
     assert any("had been deleted" in note for note in outcome.notes)
     assert outcome.pushed[0].project.project_id != record.project_id
+
+
+def test_a_rater_whose_account_was_removed_is_told_and_the_others_get_theirs(
+    studio: Server, session: Session, tmp_path: Path
+) -> None:
+    raters, ledger, settings = panel(2, uuid.uuid4().hex), ledger_in(tmp_path), settings_for(studio)
+    sign_up(studio, raters.values())
+    assert push_study(session, ledger, settings, raters, SECRET, made_up(3)).notes == ()
+    gone = next(iter(raters.values())).email
+    session.delete(f"api/users/{accounts(session)[gone]}")
+    outcome = push_study(session, ledger, settings, raters, SECRET, made_up(5))
+    assert sum(counts(outcome)) == 4
+    assert outcome.notes == (
+        f"{gone} has no account on the server any more: somebody removed it, so invite this rater again",
+    )
+    each_once(session, ledger, server_digest(settings))
 
 
 def test_a_screen_edited_by_hand_is_refused_by_push_and_told_by_pull(

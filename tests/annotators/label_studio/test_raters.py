@@ -87,8 +87,13 @@ def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch
 def test_the_environment_comes_first_and_must_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv(SECRET_VARIABLE, "sixteen letters!")
-    assert annotation_secret() == b"sixteen letters!"
+    assert annotation_secret(stored=lambda: "another of sixteen") == b"sixteen letters!"
     assert not os.listdir(tmp_path)
     monkeypatch.setenv(SECRET_VARIABLE, "short")
     with pytest.raises(UserError, match="shorter than 16"):
         annotation_secret()
+    monkeypatch.delenv(SECRET_VARIABLE)
+    assert annotation_secret(stored=lambda: " another of sixteen\n") == b"another of sixteen"
+    with pytest.raises(UserError, match=r"annotate\.secret_block is shorter than 16"):
+        annotation_secret(stored=lambda: "")
+    assert not os.listdir(tmp_path)

@@ -118,6 +118,8 @@ def test_where_something_else_answers() -> None:
         assert "is not Label Studio" in refused(url, "x" * 40)
         Other.told = b'{"release": "1.8.0", "edition": "Community"}'
         assert "runs Label Studio 1.8.0 (Community); 1.21 or newer is needed" in refused(url, "x" * 40)
+        Other.told = b'{"release": "2.0.1", "edition": "Community"}'
+        assert "runs Label Studio 2.0.1 (Community), and nothing from 2.0 on was tried" in refused(url, "x" * 40)
         other.shutdown()
 
 
@@ -217,10 +219,13 @@ def test_tokens_from_the_environment_and_from_files(tmp_path: Path, monkeypatch:
         token_from()
     monkeypatch.setenv(TOKEN_VARIABLE, " abc ")
     assert token_from() == "abc"
+    assert token_from(tmp_path / "missing", lambda: "stored") == "abc"
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    assert token_from(None, lambda: " stored\n") == "stored"
     file = tmp_path / "token"
     for text, token in (("abc\n", "abc"), ('{"email": "a", "password": "b", "token": "abc"}', "abc")):
         file.write_text(text)
-        assert token_from(file) == token
+        assert token_from(file, lambda: "stored") == token
     for text in ("", "two words", '{"token": null}', "{broken"):
         file.write_text(text)
         with pytest.raises(UserError, match="token"):

@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_push_goes_on(
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patch:
-        patch.setattr("annotators.label_studio.study.export_image", full)
+        patch.setattr("annotators.label_studio.images.export_image", full)
         for image in (studio.document_root / "images").glob("*"):
             image.unlink()
         assert run("annotate", "push", "-c", config) == 2
