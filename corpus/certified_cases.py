@@ -47,9 +47,10 @@ def with_certified(
     ``cases``: live cases; ``planted``: narratives with a planted fault, which are never released (``planted_fault``).
     """
     aggregate = pl.col("overall") if settings.aggregate == "mean" else pl.min_horizontal(DIMENSIONS)
-    tones = [tone_group(seen) for seen in cases["tone_observations"]]
-    told = cases.select("case_id", pl.Series("tone_group", tones, dtype=pl.String))
     chosen = certified_choice(found).select("case_id", "narrative_id", pl.lit("certified").alias("split"))
+    of_chosen = cases.join(chosen, on="case_id", how="semi")
+    tones = [tone_group(seen) for seen in of_chosen["tone_observations"].to_list()]
+    told = of_chosen.select("case_id", pl.Series("tone_group", tones, dtype=pl.String))
     chosen = chosen.join(scored.with_columns(aggregate.alias("aggregate")), on="narrative_id").join(told, on="case_id")
     others = selected.filter(~pl.col("case_id").is_in(chosen["case_id"].implode()))
     rows = pl.concat([others, chosen.select(list(SELECTED))]).sort("case_id")

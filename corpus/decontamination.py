@@ -155,8 +155,9 @@ def _matches(
         (dataset, _stem(name)): label for dataset, name, label in names.select("dataset", "name", "label").iter_rows()
     }
     for image, source, name in frame.select("image_id", "source", "source_image_id").iter_rows():
+        stem = _stem(name)
         for dataset in (source, adapters[source]):
-            if (label := wanted.get((dataset, _stem(name)))) is not None:
+            if (label := wanted.get((dataset, stem))) is not None:
                 hits.setdefault(image, ("name", label))
     hashed = named.filter(pl.col("phash_whole").is_not_null() | pl.col("phash_centre").is_not_null())
     if hashed.height and frame.height:

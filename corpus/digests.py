@@ -37,10 +37,8 @@ def _lines(frame: pl.DataFrame) -> Iterator[bytes]:
 
 def table_digest(frame: pl.DataFrame) -> str:
     """sha256 (hex) of a table's columns and rows as a set: row and column order do not matter."""
-    digest = hashlib.sha256(json.dumps(sorted(frame.columns)).encode())
-    for row in sorted(hashlib.sha256(line).digest() for line in _lines(frame)):
-        digest.update(row)
-    return digest.hexdigest()
+    rows = sorted(hashlib.sha256(line).digest() for line in _lines(frame))
+    return hashlib.sha256(b"".join([json.dumps(sorted(frame.columns)).encode(), *rows])).hexdigest()
 
 
 def row_digests(frame: pl.DataFrame) -> pl.Series:

@@ -92,14 +92,14 @@ def read_sources(
 
 def _files_of(records: pl.DataFrame, sources: Sequence[SourceSettings]) -> pl.DataFrame:
     rows = []
-    roots = {source.name: Path(source.path) for source in sources}
+    begins = {source.name: str(Path(source.path) / "_")[:-1] for source in sources}
     for source, relative in records.select("source", "file_path").unique(maintain_order=True).iter_rows():
-        absolute = roots[source] / relative
+        absolute = begins[source] + relative
         try:
-            status = absolute.stat()
-            rows.append((source, relative, str(absolute), status.st_size, status.st_mtime_ns))
+            status = os.stat(absolute)
+            rows.append((source, relative, absolute, status.st_size, status.st_mtime_ns))
         except OSError:
-            rows.append((source, relative, str(absolute), -1, -1))
+            rows.append((source, relative, absolute, -1, -1))
     return pl.DataFrame(rows, schema=FILES, orient="row")
 
 

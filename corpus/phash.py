@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -144,6 +143,8 @@ def _lanczos_bands(length: int) -> tuple[tuple[int, int, Floats], ...]:
 
 def _hash_thumbnails(thumbnails: Floats) -> list[bytes]:
     """The eight hashes of each of n thumbnails (n x 64 x 64)."""
+    import scipy.fft  # a third of a second, which a build that has no image to look at need not spend
+
     by_row: Any = scipy.fft.dct(thumbnails, axis=1)
     frequencies: Floats = scipy.fft.dct(by_row[:, :_LOW], axis=2)[:, :, :_LOW]
     flipped = frequencies[:, None] * _FLIPS

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,18 +89,25 @@ class Store:
         """Write a step's tables and commit them; an equal output that is already there wins."""
         base = f"steps/{step}/{key}"
         entries: dict[str, dict[str, Any]] = {}
-        for name, frame in tables.items():
-            data = _parquet(frame)
-            self.folder.write(f"{base}/{name}.parquet", data)
-            entries[name] = {
-                "rows": frame.height,
-                "columns": frame.columns,
-                "bytes": len(data),
-                "sha256": digest_bytes(data),
-                "digest": table_digest(_content(frame)),
-            }
+        with ThreadPoolExecutor(1) as pool:  # files are written while the content is digested
+            written = {n: pool.submit(self._write_table, f"{base}/{n}.parquet", frame) for n, frame in tables.items()}
+            for name, frame in tables.items():
+                digest = table_digest(_content(frame))
+                size, sha256 = written[name].result()
+                entries[name] = {
+                    "rows": frame.height,
+                    "columns": frame.columns,
+                    "bytes": size,
+                    "sha256": sha256,
+                    "digest": digest,
+                }
         self.folder.put_if_absent(f"{base}/manifest.json", canonical_json({"tables": entries, "stats": dict(stats)}))
         return StepOutput(step, key, entries, stats)
+
+    def _write_table(self, relative: str, frame: pl.DataFrame) -> tuple[int, str]:
+        data = _parquet(frame)
+        self.folder.write(relative, data)
+        return len(data), digest_bytes(data)
 
     def table(self, output: StepOutput, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         """One table of a finished step, its bytes checked against the manifest."""

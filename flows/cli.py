@@ -82,7 +82,7 @@ def run(
         wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
         from flows.ahead import Ahead
         from flows.build import begin_build
-        from flows.gating import gate_process
+        from flows.gate_process import gate_process
 
         ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(build))))
         from flows.pipeline import continuing, curate

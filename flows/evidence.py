@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import polars as pl
 from PIL import Image
@@ -59,7 +61,8 @@ def duplicates(build: Build) -> pl.DataFrame:
         "file_digest", "image_digest", "pack", "pack_offset", "stored_bytes").iter_rows()}  # fmt: skip
     folder = build.store.folder
     payloads = read_payloads(folder.fs, folder.path("rows/inspect"), [where[d] for d in rows["file_digest"]])
-    pictures = [small_jpeg(data, _PICTURE) for data in payloads]
+    with ThreadPoolExecutor() as pool:
+        pictures = list(pool.map(partial(small_jpeg, size=_PICTURE), payloads))
     return rows.with_columns(pl.Series("picture", pictures, dtype=pl.Binary)).select(list(DUPLICATES))
 
 

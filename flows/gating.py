@@ -7,24 +7,17 @@ them when they were standardised.
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import active_children, get_context
 from typing import Any
 
 import polars as pl
 
 from corpus.annotations import counted, planted_ids
 from corpus.certified import HUMAN, raters_needed
-from corpus.child_process import die_with
+from flows.gate_process import checked
 from flows.narrative_steps import SCORE_COLUMNS, TOLD_OF_TEXTS
 from flows.plan import Build, Tables
 from quality.expectations import COLUMNS, Gate
-from quality.gates import GateReport, leakage_table, raise_if_blocked, run_gate, threshold_table
+from quality.gates import GateReport, leakage_table, raise_if_blocked, threshold_table
 from schemas.stage import rejections_frame
 from schemas.tables import DIMENSIONS, INSPECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
@@ -32,46 +25,8 @@ from schemas.taxonomy import load_taxonomy
 _HASHES = ("phash_whole", "phash_centre")
 
 
-_process: ProcessPoolExecutor | None = None
-
-
-@contextmanager
-def gate_process() -> Iterator[None]:
-    """Run the gates of the block in a process of their own.
-
-    Great Expectations takes seconds and a quarter of a gigabyte to import; a second process does that while this one
-    works, and gives the memory back. Without the block, gates run here.
-    """
-    global _process
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)) as pool:
-        _process = pool
-        others = active_children()
-        pool.submit(_import_great_expectations)
-        try:
-            yield
-        finally:
-            _process = None
-            for child in active_children():  # it has nothing to finish, and its own farewell would take a second
-                if child not in others:
-                    child.kill()
-
-
-def _import_great_expectations() -> None:
-    gc.disable()  # what imports make stays; looking through it again and again takes a tenth of their time
-    import great_expectations  # noqa: F401
-    from tqdm import tqdm
-
-    gc.freeze()
-    gc.enable()
-
-    tqdm.set_lock(threading.RLock())  # its own would be a semaphore, left behind when this process is ended
-
-
 def _report(gate: Gate, tables: Tables, build: Build) -> tuple[Tables, dict[str, Any]]:
-    if _process is None:
-        report = run_gate(gate, tables, build.config.gate)
-    else:
-        report = _process.submit(run_gate, gate, dict(tables), build.config.gate).result()
+    report = checked(gate, tables, build.config.gate)
     results = report.to_dict()["results"]
     failed = sum(not result["success"] for result in results)
     stats = {"kept": {"rules passed": len(results) - failed}, "passed": report.passed, "report": report.to_dict()}

@@ -6,10 +6,12 @@ import base64
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.digests import first_by_digest
@@ -64,7 +66,7 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
         narratives = (_table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths)
         limitations = pool.submit(repeated_limitations, narratives)
         evidence = Evidence(
-            exhibits=_exhibits(folder, name, rows),
+            exhibits=_exhibits(folder, name, rows, pool),
             clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
             candidates=candidates,
             refused=_refused(candidates),
@@ -80,13 +82,16 @@ def _table(folder: Folder, path: str, columns: list[str] | None = None, ids: lis
             if ids is None:
                 frame = pl.from_arrow(table.read(columns))
             else:
-                cases = [table.read_row_group(n, ["case_id"])["case_id"] for n in range(table.num_row_groups)]
-                groups = [n for n, there in enumerate(cases) if not set(ids).isdisjoint(there.to_pylist())]
-                frame = pl.from_arrow(table.read_row_groups(groups, columns))
+                there = pl.Series(table.read(["case_id"])["case_id"]).is_in(ids)
+                sizes = [table.metadata.row_group(n).num_rows for n in range(table.num_row_groups)]
+                ends = list(accumulate(sizes))
+                groups = [n for n, end in enumerate(ends) if there[end - sizes[n] : end].any()]
+                found = table.read_row_groups(groups, columns)
+                frame = pl.from_arrow(found.filter(pc.is_in(found["case_id"], pa.array(ids))))
     except pa.ArrowException as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     assert isinstance(frame, pl.DataFrame)
-    return frame if ids is None else frame.filter(pl.col("case_id").is_in(ids))
+    return frame
 
 
 def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:
@@ -101,12 +106,15 @@ def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:
     return ranked.head(size).sort("diagnosis", "case_id")["case_id"].to_list()
 
 
-def _exhibits(folder: Folder, name: str, rows: pl.DataFrame) -> list[Exhibit]:
+def _exhibits(folder: Folder, name: str, rows: pl.DataFrame, pool: ThreadPoolExecutor) -> list[Exhibit]:
     wanted = gallery(rows) if rows.height else []
-    found: dict[str, Exhibit] = {}
-    for (path,), part in rows.filter(pl.col("case_id").is_in(wanted)).group_by("file"):
-        for row in _table(folder, f"{name}/{path}", _SHOWN, part["case_id"].to_list()).iter_rows(named=True):
-            found[row["case_id"]] = _exhibit(row)
+
+    def of_file(path: str, ids: list[str]) -> list[Exhibit]:
+        return [_exhibit(row) for row in _table(folder, f"{name}/{path}", _SHOWN, ids).iter_rows(named=True)]
+
+    where = rows.filter(pl.col("case_id").is_in(wanted)).group_by("file").agg("case_id")
+    parts = pool.map(of_file, where["file"].to_list(), where["case_id"].to_list())
+    found = {exhibit.case_id: exhibit for part in parts for exhibit in part}
     return [found[case_id] for case_id in wanted]
 
 

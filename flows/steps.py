@@ -47,6 +47,7 @@ from flows.narrative_steps import (
 )
 from flows.plan import RowStep, Step, TableStep
 from schemas.config import Config
+from schemas.tables import INSPECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
 
 
@@ -65,7 +66,7 @@ STEPS: tuple[Step, ...] = (
     TableStep("ingest", 1, ("read.records", "fingerprint.selection"), source_settings, run_ingest),
     TableStep("map_labels", 1, ("ingest.cases",), _taxonomy_digest, run_map_labels),
     RowStep("inspect", 1, ("ingest.images", "ingest.cases"), inspect_settings, inspect_items, run_inspect,
-            ("file_digest",), "files", inspect_collect),
+            tuple(polars_schema(INSPECTIONS)), "files", inspect_collect),
     TableStep("gate_ingest", 1, ("read.records", "read.rejected", "ingest.images", "ingest.rejected",
               "map_labels.cases", "inspect.selection"), lambda c: c.gate.model_dump(mode="json"), gate_ingest,
               is_gate=True),

@@ -226,10 +226,9 @@ def histogram(rows: pl.DataFrame, candidates: pl.DataFrame, dimension: str, thre
 
 
 def _shares(values: pl.Series) -> list[float]:
-    bins = [0] * _BINS
-    for value in values.to_list():
-        bins[min(_BINS - 1, int(value / 5 * _BINS))] += 1
-    return [n / max(1, values.len()) for n in bins]
+    bins = (values / 5 * _BINS).cast(pl.Int64).clip(upper_bound=_BINS - 1)
+    counts = dict(bins.value_counts().iter_rows())
+    return [counts.get(place, 0) / max(1, values.len()) for place in range(_BINS)]
 
 
 def _diversity(candidates: pl.DataFrame) -> dict[str, Any] | None:

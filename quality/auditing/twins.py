@@ -2,7 +2,8 @@
 
 A signature is 128 numbers whatever the length of a text, so a hundred thousand texts are compared in some fifty
 megabytes; the share of equal numbers estimates how much two texts have in common (Jaccard). Permutations are drawn with
-a fixed seed, so the same texts always give the same pairs.
+a fixed seed, so the same texts always give the same pairs. The import of datasketch takes most of a second (it brings
+Redis and numerical integration) and stays inside the functions: a build looks for no twins.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import re
 import zlib
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHash, MinHashLSH
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 PERMUTATIONS = 128
 #: Pairs that share at least this much of their runs of words count as nearly one text.
@@ -26,6 +29,8 @@ _WORD = re.compile(r"\w+")
 
 @cache
 def _permutations() -> Any:
+    from datasketch import MinHash
+
     return MinHash(num_perm=PERMUTATIONS, seed=1, scheme=_SCHEME).permutations
 
 
@@ -34,6 +39,8 @@ def _hashed(run: bytes) -> int:
 
 
 def _minhash(values: npt.NDArray[np.uint32] | None = None) -> MinHash:
+    from datasketch import MinHash
+
     drawn = _permutations()
     return MinHash(PERMUTATIONS, 1, hashfunc=_hashed, hashvalues=values, permutations=drawn, scheme=_SCHEME)
 
@@ -49,6 +56,8 @@ def signature(text: str) -> npt.NDArray[np.uint32]:
 
 def near_twins(signatures: npt.NDArray[np.uint32]) -> list[tuple[int, int, float]]:
     """For each text that nearly is an earlier one: its place, that of the most similar earlier one, and how similar."""
+    from datasketch import MinHashLSH
+
     lsh = MinHashLSH(threshold=NEAR, num_perm=PERMUTATIONS)
     found = []
     for place, values in enumerate(signatures):
