@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm, t
 
 from quality import resampling
 from quality.resampling import ALL_ALIKE, NO_VARIANCE, NOT_RESAMPLED, OFTEN_UNDEFINED, estimates, weighted_mean
 
 
-def test_the_interval_of_a_skewed_mean_is_the_one_scipy_gives() -> None:
-    values = np.random.default_rng(5).exponential(size=60)
-    ours = estimates(weighted_mean(values), 60, resamples=20_000)[0]
-    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1))
+@pytest.mark.parametrize("n", [12, 60])
+def test_the_interval_of_a_skewed_mean_is_the_one_scipy_gives_at_the_level_that_few_items_need(n: int) -> None:
+    values = np.random.default_rng(5).exponential(size=n)
+    level = 1 - 2 * norm.sf(t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1)))
+    ours = estimates(weighted_mean(values), n, resamples=20_000)[0]
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", confidence_level=level, rng=np.random.default_rng(1)
+    )
     assert ours.estimate == pytest.approx(values.mean())
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02 * width)
@@ -37,6 +41,14 @@ def test_blocks_and_groups_change_nothing_much(monkeypatch: pytest.MonkeyPatch) 
     single = estimates(weighted_mean(values), 500)[0]
     assert single.low == pytest.approx(whole.low, abs=0.01)
     assert single.high == pytest.approx(whole.high, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_so_few_items_that_the_formula_turns_over_give_all_that_was_drawn(n: int) -> None:
+    values = np.array([0.0, 0.0, 0.0, 1.0, 9.0])[-n:]
+    told = estimates(weighted_mean(values), n)[0]
+    assert told.low is not None and told.high is not None
+    assert values.min() <= told.low <= values.mean() <= told.high <= values.max()
 
 
 def test_weights_make_an_item_stand_for_many() -> None:
