@@ -35,7 +35,7 @@ def _fault(request: Request, completion: Completion) -> tuple[FailureKind, str] 
         return "refusal", f"the model or its server refused: {_shown(text)}"
     if not text.strip():
         return "empty", f"the answer holds no text ({completion.completion_tokens} tokens were drawn)"
-    if completion.finish_reason == "length":
+    if completion.finish_reason in ("length", "max_tokens", "abort"):
         return "truncated", (
             f"the answer was cut after {completion.completion_tokens} tokens (max_tokens is "
             f"{request.sampling.max_tokens}): raise it, or ask for a shorter answer"
