@@ -17,6 +17,7 @@ from annotators.engines.protocol import Completion, Failure, Image, Request
 from annotators.engines.transformers_cache import GrowingLayer
 from annotators.engines.transformers_engine import TransformersEngine, share
 from annotators.engines.transformers_prompts import opened as opened_picture
+from annotators.engines.transformers_rows import Row, choose
 from schemas.errors import UserError
 from tests.annotators.engines.tiny_checkpoints import FAMILIES, build
 from tests.annotators.engines.transformers_cases import answers, ask, generated, picture, texts, varied
@@ -105,6 +106,19 @@ def test_a_drawn_answer_hangs_on_its_seed_not_on_its_batch(opened: Opened) -> No
     assert texts(opened(most_rows=3).generate(requests[::-1])) == first
     seeds = [ask("Describe", seed=seed, temperature=1.0, max_tokens=24) for seed in range(6)]
     assert len(set(texts(opened().generate(seeds)).values())) == 6
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "shares"),
+    [(1.0, 1.0, [0.1, 0.5, 0.0, 0.4]), (0.5, 1.0, [0.01 / 0.42, 0.25 / 0.42, 0.0, 0.16 / 0.42]),
+     (1.0, 0.8, [0.0, 5 / 9, 0.0, 4 / 9]), (1.0, 0.3, [0.0, 1.0, 0.0, 0.0]), (0.0, 1.0, [0.0, 1.0, 0.0, 0.0])],
+)  # fmt: skip
+def test_tokens_are_drawn_in_proportion(temperature: float, top_p: float, shares: list[float]) -> None:
+    rows = [Row(ask("x", temperature=temperature, top_p=top_p), 1, 9, None, 0.0) for _ in range(1000)]
+    for nth, row in enumerate(rows):
+        row.uniform = lambda nth=nth: nth / 1000  # type: ignore[method-assign, misc]
+    drawn = choose(torch.tensor([0.1, 0.5, 0.0, 0.4]).log().expand(1000, 4), rows, None)
+    assert [drawn.count(token) / 1000 for token in range(4)] == pytest.approx(shares, abs=0.002)
 
 
 def test_answers_are_of_their_schema_at_every_temperature(opened: Opened) -> None:

@@ -56,8 +56,8 @@ def texts(results: Iterable[Completion | Failure]) -> dict[str, str]:
     return {key: completion.text for key, completion in answers(results).items()}
 
 
-def generated(checkpoint: Checkpoint, request: Request) -> str:
-    """What transformers' generate makes of a request alone, greedily."""
+def prompted(checkpoint: Checkpoint, request: Request) -> Any:
+    """A request as transformers' own processor makes it a prompt."""
     turns = [
         {"role": message.role, "content": [
             {"type": "text", "text": part} if isinstance(part, str)
@@ -65,9 +65,14 @@ def generated(checkpoint: Checkpoint, request: Request) -> str:
             for part in message.parts
         ]} for message in request.messages
     ]  # fmt: skip
-    read = checkpoint.processor.apply_chat_template(
+    return checkpoint.processor.apply_chat_template(
         [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
+
+
+def generated(checkpoint: Checkpoint, request: Request) -> str:
+    """What transformers' generate makes of a request alone, greedily."""
+    read = prompted(checkpoint, request)
     made = checkpoint.model.generate(**read, max_new_tokens=request.sampling.max_tokens, do_sample=False)
     tokens = made[0][read["input_ids"].shape[1] :]
     return str(checkpoint.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
