@@ -1,0 +1,1 @@
+"""Inference engines: who answers the prompts of teachers and judges, and what keeps their answers."""
