@@ -137,7 +137,8 @@ def test_images_go_as_data_urls_in_their_place(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize(
     ("load", "reason"),
-    [(lambda: b"\xff\xd8\xff" + b"x" * 3000, "at most 2,000"), (lambda: b"no image", "neither"), (lambda: 1 / 0, "loaded")],
+    [(lambda: b"\xff\xd8\xff" + b"x" * 3000, "at most 2,000"), (lambda: b"no image", "neither"),
+     (lambda: 1 / 0, "loaded")],
 )  # fmt: skip
 def test_an_image_that_cannot_be_sent_fails_alone(server: ScriptedServer, load: Any, reason: str) -> None:
     engine = engine_on(server.url, max_image_megabytes=0.002)
