@@ -93,13 +93,9 @@ def _narratives(
             if name not in reasoned
         }
         reasoned |= asker.wave("reason", attempt, make, lambda _, completion: completion.text.strip())
-        make = {name: partial(write, teacher, c, reasoned[name].value) for name, c in still.items() if name in reasoned}
-        found |= asker.wave(
-            "write",
-            attempt,
-            make,
-            lambda name, told: _read(teacher, wanted[name], seen[wanted[name].case["case_id"]], told),
-        )
+        ready = {name: c for name, c in still.items() if name in reasoned}
+        make = {name: partial(write, teacher, c, reasoned[name].value) for name, c in ready.items()}
+        found |= asker.wave("write", attempt, make, partial(_read, teacher, wanted, seen))
         for fault in asker.faults:
             if fault.attempt == attempt and fault.rule in _OF_CONTENT:
                 del reasoned[fault.slot]
