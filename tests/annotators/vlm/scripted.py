@@ -39,7 +39,7 @@ def good_observation() -> dict[str, Any]:
 def good_narrative(
     request: Request, favoured: str | None = None, concepts: Iterable[str] = ("papule",)
 ) -> dict[str, Any]:
-    """A narrative that keeps to the schema of a write request and favours a diagnosis of its list, the first if none."""
+    """A narrative of the schema of a write request that favours one diagnosis."""
     assert request.schema is not None
     properties = request.schema["properties"]
     known = properties["differential"]["items"]["properties"]["diagnosis"]["enum"]
