@@ -15,14 +15,13 @@ from typing import Any
 
 import polars as pl
 
+from annotators.case_facts import prompt_fields
 from annotators.textbook_narrative import compose
-from annotators.textbook_writer import SIZES, SYMPTOMS, YES_NO
 from schemas.cards import KnowledgeCard, card_for, cards_digest
 from schemas.narrative import Narrative, render_tagged
 from schemas.stage import StageResult, rejection, rejections_frame
 from schemas.tables import NARRATIVES, TRAJECTORIES, polars_schema
 from schemas.taxonomy import Taxonomy
-from schemas.tone import fitzpatrick_interval
 
 VERSION = "textbook/7"
 TERMS = "own text, Apache-2.0"
@@ -31,33 +30,8 @@ CASE_COLUMNS = ("node_id", "label_certainty", "raw_label", "age_years", "sex", "
                 "concepts", "facts", "image_digests")  # fmt: skip
 
 
-def prompt_fields(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything of one case row that shapes its narratives, cleaned and in a fixed order; ``case_id`` is not among it.
-
-    ``image_digests`` takes part where the row has it. Texts are cut to one printable line.
-    """
-    facts = dict(sorted((str(fact["key"]), str(fact["value"])) for fact in case["facts"] or []))
-    answers = {key: YES_NO.get(facts[key].strip().lower()) for key in SYMPTOMS if key in facts}
-    tone = fitzpatrick_interval(case["tone_observations"] or [])
-    fields: dict[str, Any] = {
-        "node_id": case["node_id"],
-        "label_certainty": case["label_certainty"],
-        "age_years": case["age_years"],
-        "sex": _clean(case["sex"]),
-        "site": _clean(case["site"]),
-        "modality": case["modality"],
-        "fitzpatrick": None if tone is None else list(tone),
-        "concepts": sorted({word for concept in case["concepts"] or [] if (word := _clean(concept, 40))})[:12],
-        "answers": {key: answer for key, answer in answers.items() if answer},
-        "sizes_mm": [number for key in SIZES if (number := _millimetres(facts.get(key)))],
-    }
-    if case.get("image_digests") is not None:
-        fields["image_digests"] = sorted(case["image_digests"])
-    return fields
-
-
 def prompt_digest(fields: Mapping[str, Any]) -> str:
-    """sha256 (hex) of :func:`prompt_fields`."""
+    """sha256 (hex) of :func:`annotators.case_facts.prompt_fields`."""
     return _digest(fields)
 
 
@@ -144,16 +118,3 @@ def _row(
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _clean(text: str | None, longest: int = 60) -> str | None:
-    """One printable line of at most ``longest`` characters without angle brackets, or None."""
-    printable = "".join(c if c.isprintable() and c not in "<>" else " " for c in text or "")
-    return " ".join(" ".join(printable.split())[:longest].split()) or None
-
-
-def _millimetres(text: str | None) -> str | None:
-    try:
-        return f"{float(text):g}" if text else None
-    except ValueError:
-        return None

@@ -15,15 +15,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from annotators.case_facts import SYMPTOMS, context_lines, fitzpatrick, size, years
 from annotators.textbook_conclusion import conclude
 from annotators.textbook_differential import alternatives, weigh_alternative, weigh_favoured
 from annotators.textbook_trajectory import construction, first_guess, first_impression
-from annotators.textbook_writer import ACTIVITY, LENSES, SYMPTOMS, Writer, active_signs, capital, listed, on_dark_skin
+from annotators.textbook_writer import ACTIVITY, LENSES, Writer, active_signs, capital, listed, on_dark_skin
 from schemas.cards import KnowledgeCard
 from schemas.narrative import Finding, Narrative
 from schemas.taxonomy import Taxonomy
 
-_ROMAN = ("", "I", "II", "III", "IV", "V", "VI")
 _BEHAVIOUR = {
     "benign": "benign",
     "premalignant": "a forerunner of cancer",
@@ -44,7 +44,7 @@ def compose(
     taxonomy: Taxonomy,
     cards: Mapping[str, KnowledgeCard],
 ) -> Narrative:
-    """One candidate for a case given as :func:`annotators.textbook.prompt_fields` and their digest (hex).
+    """One candidate for a case given as :func:`annotators.case_facts.prompt_fields` and their digest (hex).
 
     ``trajectory``: a word of :data:`schemas.tables.TRAJECTORIES`; revised becomes kept where no first impression is
     plausible. ``card`` is that of the case's node, of the diagnosis above a subtype, or of another diagnosis to be
@@ -95,31 +95,28 @@ def compose(
 
 def _reported(writer: Writer) -> dict[str, tuple[str, str]]:
     """What the source reports: topic -> (context line, sentence)."""
-    fields, facts = writer.fields, {}
-    if fields["modality"] in ("dermoscopic", "clinical"):
-        facts["image"] = (f"image type: {fields['modality']}", f"The image is reported to be {fields['modality']}.")
-    if fields["age_years"] is not None:
-        years = f"{fields['age_years']:g} year{'s' * (fields['age_years'] != 1)}"
-        facts["age"] = (f"age: {years}", writer.one_of(f"The reported age is {years}.", f"Age is reported as {years}."))
-    if fields["sex"]:
-        facts["sex"] = (f"sex: {fields['sex']}", f"The reported sex is {fields['sex']}.")
-    if fields["site"]:
+    fields = writer.fields
+    lines = context_lines(fields)
+    said: dict[str, str] = {}
+    if "image" in lines:
+        said["image"] = f"The image is reported to be {fields['modality']}."
+    if "age" in lines:
+        age = years(fields["age_years"])
+        said["age"] = writer.one_of(f"The reported age is {age}.", f"Age is reported as {age}.")
+    if "sex" in lines:
+        said["sex"] = f"The reported sex is {fields['sex']}."
+    if "site" in lines:
         site = fields["site"]
-        facts["site"] = (f"site: {site}", writer.one_of(f"The reported site: {site}.", f"Site, as reported: {site}."))
-    if fields["fitzpatrick"]:
-        tone = " to ".join(_ROMAN[value] for value in sorted(set(fields["fitzpatrick"])))
-        facts["tone"] = (f"skin tone: Fitzpatrick {tone}", f"Skin tone is reported as Fitzpatrick type {tone}.")
-    if fields["concepts"]:
-        words = ", ".join(fields["concepts"])
-        facts["morphology"] = (f"described morphology: {words}", f"Morphology reported for this case: {words}.")
-    if fields["sizes_mm"]:
-        size = " by ".join(fields["sizes_mm"]) + " mm"
-        facts["size"] = (f"size: {size}", f"The reported size is {size}.")
+        said["site"] = writer.one_of(f"The reported site: {site}.", f"Site, as reported: {site}.")
+    if "tone" in lines:
+        said["tone"] = f"Skin tone is reported as Fitzpatrick type {fitzpatrick(fields)}."
+    if "morphology" in lines:
+        said["morphology"] = f"Morphology reported for this case: {', '.join(fields['concepts'])}."
+    if "size" in lines:
+        said["size"] = f"The reported size is {size(fields)}."
     for key, answer in fields["answers"].items():
-        what = SYMPTOMS[key]
-        state = "present" if answer == "yes" else "absent"
-        facts[key] = (f"{what}: {answer}", f"{capital(what)} is reported as {state}.")
-    return facts
+        said[key] = f"{capital(SYMPTOMS[key])} is reported as {'present' if answer == 'yes' else 'absent'}."
+    return {topic: (line, said[topic]) for topic, line in lines.items()}
 
 
 def _typical(writer: Writer) -> list[str]:

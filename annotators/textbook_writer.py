@@ -7,26 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from annotators.case_facts import SYMPTOMS
 from schemas.cards import SITE_REGION, KnowledgeCard, Region
 from schemas.taxonomy import Node, Taxonomy
 
 LENSES = ("morphology", "history", "exclusion")
 
-#: Reported facts that a clinician would be told, and what they are called in a text. Others are left out: they say
-#: nothing about the lesion, or they give the diagnosis away.
-SYMPTOMS = {
-    "itch": "itching",
-    "hurt": "pain",
-    "grew": "growth",
-    "changed": "change",
-    "bleed": "bleeding",
-    "elevation": "elevation",
-    "skin_cancer_history": "history of skin cancer",
-    "personal_hx_mm": "personal history of melanoma",
-    "family_hx_mm": "family history of melanoma",
-}
-SIZES = ("clin_size_long_diam_mm", "diameter_1_mm", "diameter_2_mm")
-YES_NO = {"true": "yes", "yes": "yes", "1": "yes", "false": "no", "no": "no", "0": "no"}
 #: Reported signs that a lesion is alive.
 ACTIVITY = ("grew", "changed", "bleed")
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from schemas.engine_config import VlmSettings
 from schemas.licences import LICENCE_CLASS
+from schemas.settings import Fraction, Settings
 from schemas.tables import CREDENTIALS, DIMENSIONS, TRAJECTORIES
 
 Adapter = Literal["ham10000", "pad_ufes_20", "fitzpatrick17k", "isic_archive", "folder"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=5)]
 Trajectory = Literal["direct", "kept", "revised"]
 Credential = Literal["board_certified", "resident", "other"]
 HashBits = Annotated[int, Field(ge=0, le=64)]
-
-
-class Settings(BaseModel):
-    """Base of every settings model: immutable, and unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ColumnMapping(Settings):
@@ -133,13 +128,20 @@ class ProposeSettings(Settings):
 
     A kind named twice is written twice as often. Where in the list a case begins is drawn from its content;
     a revised one without a plausible first impression becomes a kept one.
-    ``imported``: sets of narratives from elsewhere, as further candidates.
+    ``vlm``: of the teacher of that name; ``imported``: sets of narratives from elsewhere, as further candidates.
     """
 
-    teacher: Literal["textbook"] = "textbook"
+    teacher: Literal["textbook", "vlm"] = "textbook"
+    vlm: VlmSettings | None = None
     candidates: Annotated[int, Field(ge=1, le=16)] = 3
     trajectories: Annotated[tuple[Trajectory, ...], Field(min_length=1, max_length=16)] = ("direct", "kept", "revised")
     imported: tuple[ImportedSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _teacher_is_told(self) -> ProposeSettings:
+        if self.teacher == "vlm" and self.vlm is None:
+            raise ValueError("the teacher vlm needs the fields below vlm: at least engine, model and terms")
+        return self
 
     @model_validator(mode="after")
     def _sets_are_distinct(self) -> ProposeSettings:

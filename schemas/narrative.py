@@ -31,9 +31,9 @@ _NOTHING = "(none)"
 _TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE)
 #: Unicode's control characters, line and paragraph separators, and lone surrogates.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-#: The same rule, less the tags, for constrained decoders: no lookahead, so that every engine takes it.
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_LINE_PATTERN = rf"^[^\s{_CONTROL}](?:[^{_CONTROL}]*[^\s{_CONTROL}])?$"
+#: One line as the narrative holds it, less the tags, for constrained decoders: no lookahead, so every engine takes it.
+LINE_PATTERN = rf"^[^\s{_CONTROL}](?:[^{_CONTROL}]*[^\s{_CONTROL}])?$"
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9_]*")
 _NODE_ID_LENGTH = 100
 #: Stands where an imported text names a diagnosis that the taxonomy lacks, or none; never the id of a node.
@@ -71,7 +71,7 @@ def _one_line(max_length: int) -> AfterValidator:
 
 
 def _line_schema(max_length: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": max_length, "pattern": _LINE_PATTERN})
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": max_length, "pattern": LINE_PATTERN})
 
 
 def _check_node_id(text: str) -> str:

@@ -159,14 +159,15 @@ CASES = _table(
 
 #: One candidate as a teacher wrote it, and, once standardised, as the corpus holds it.
 #: ``sampling`` is JSON; token counts are null for teachers that have none; ``post_hoc`` counts findings of the
-#: rationale that an answer-blind observation lacked (null when there was none). ``parse_status``: raw | parsed.
+#: rationale that an answer-blind observation lacked (null when there was none), and ``post_hoc_findings`` holds them.
+#: ``parse_status``: raw | parsed.
 #: ``residue``: of a free-form text, the sentences that no section took; null for a text in the standard layout.
 #: ``trajectory``: a word of :data:`TRAJECTORIES`; ``synthetic_trajectory``: its first impression was put in by an
 #: author who knew the diagnosis. ``narrative_json``: the Narrative; ``text``: its sections; ``tagged_text``: the same
 #: as ``<think>`` and ``<answer>``.
 NARRATIVES = _table(
     "narratives",
-    2,
+    3,
     [
         _required("narrative_id", pa.string()),
         _required("case_id", pa.string()),
@@ -184,6 +185,7 @@ NARRATIVES = _table(
         _required("label_seen", pa.bool_()),
         _required("image_grounded", pa.bool_()),
         pa.field("post_hoc", pa.int64()),
+        pa.field("post_hoc_findings", pa.list_(pa.string())),
         pa.field("parent_narrative_id", pa.string()),
         _required("teacher_terms", pa.string()),
         _required("parse_status", pa.string()),
@@ -276,7 +278,7 @@ LEDGER = _table(
 )
 
 _REJECTION_FIELDS = [
-    _required("record_kind", pa.string()),  # image | case | narrative
+    _required("record_kind", pa.string()),  # image | case | narrative | attempt
     _required("record_id", pa.string()),
     _required("stage", pa.string()),
     _required("rule", pa.string()),

@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from annotators.case_facts import prompt_fields
 from annotators.rubric import evaluate
-from annotators.textbook import prompt_fields
 from annotators.textbook_narrative import compose
 from schemas.cards import KnowledgeCard, card_for
 from schemas.config import Thresholds

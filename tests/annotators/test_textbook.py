@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotators.case_facts import prompt_fields
 from annotators.textbook import (
     narrative_id,
     prompt_digest,
-    prompt_fields,
     propose,
     teacher_revision,
     trajectory_of,

@@ -1,0 +1,1 @@
+"""The ``vlm`` teacher: a vision-language model that looks first, reasons second and writes last."""
