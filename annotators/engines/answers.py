@@ -40,7 +40,7 @@ def _fault(request: Request, completion: Completion) -> tuple[FailureKind, str] 
             f"the answer was cut after {completion.completion_tokens} tokens (max_tokens is "
             f"{request.sampling.max_tokens}): raise it, or ask for a shorter answer"
         )
-    folded = _folded(text)
+    folded = _folded(text[: 4 * _ECHO_MOST])  # echoes and refusals show at the beginning
     if _echoes(request, folded):
         return "prompt_echo", f"the answer begins with the prompt: {_shown(text)}"
     wrong = None if request.schema is None else _schema_fault(request, text)
@@ -61,7 +61,7 @@ def _shown(text: str) -> str:
 def _echoes(request: Request, folded: str) -> bool:
     said = _SPEAKER.sub("", folded)
     for message in request.messages:
-        begin = _folded(message.text)[:_ECHO_MOST]
+        begin = _folded(message.text[: 2 * _ECHO_MOST])[:_ECHO_MOST]
         if message.role != "assistant" and len(begin) >= _ECHO_LEAST and said.startswith(_SPEAKER.sub("", begin)):
             return True
     return False

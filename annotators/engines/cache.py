@@ -3,7 +3,7 @@
 What survives what: :meth:`RequestCache.put` returns once the record is with the operating system, so a killed process
 loses nothing; a second later the file is synced, so a power cut loses at most that second. On an object store
 segments go up when they are sealed, at most ``seal_seconds`` after their first record; until then they lie on this
-machine's disk, and what a killed process left there goes up when the cache is next opened here. So only the loss of the
+machine's disk, and what a killed process left there goes up with the next run here. So only the loss of the
 machine costs anything: what it did since its last seal. :attr:`RequestCache.at_risk` says it in a sentence.
 
 Several processes and machines may write at once, each to segments of its own. The index holds where records lie, never
@@ -205,8 +205,6 @@ class RequestCache:
                 living=report.living + (not sealed),
             )
         self.report = replace(report, completions=len(self._index))
-        if self._remote and any(self._written.glob(f"*{SUFFIX}")):
-            self._after(0, self._send)
 
     # -- the object store ---------------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class _Run:
 
     def misses(self) -> Iterator[Request]:
         """What must be asked; ends early when too many hits wait, to be called again."""
-        while len(self._hits) < _HITS_AHEAD:
+        while True:
             while self.next_miss is None:
                 if self.exhausted or len(self._hits) >= _HITS_AHEAD:
                     return

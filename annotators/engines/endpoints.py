@@ -17,7 +17,7 @@ from typing import Any
 from annotators.engines.chat import Fault
 from annotators.engines.protocol import Completion
 from annotators.engines.settings import EndpointSettings, HttpSettings
-from annotators.engines.terms import may_serve
+from annotators.engines.terms import is_own
 from schemas.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -42,9 +42,15 @@ class EndpointState:
     failing_since: float | None = None
     last_fault: str = ""
     closed: bool = False
+    own: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.own = is_own(self.settings)
         self.limit = float(self.settings.max_in_flight)
+
+    def may_serve(self, *, may_leave: bool) -> bool:
+        """As :func:`annotators.engines.terms.may_serve`."""
+        return may_leave or self.own
 
     @property
     def cost(self) -> float:
@@ -155,7 +161,7 @@ class Pool:
             turn, may_leave = self._waiting.popleft()
             if turn.done():  # cancelled
                 continue
-            fitting = [state for state in free if may_serve(state.settings, may_leave=may_leave)]
+            fitting = [state for state in free if state.may_serve(may_leave=may_leave)]
             if fitting:
                 chosen = min(fitting, key=lambda state: state.in_flight / state.limit)
                 chosen.in_flight += 1
@@ -167,9 +173,11 @@ class Pool:
         self._look_again_when_one_has_rested(now)
 
     def _give_up_on_the_hopeless(self, now: float) -> None:
+        if all(state.failing_since is None and not state.closed for state in self._states):
+            return
         for turn, may_leave in self._waiting:
             if not turn.done():
-                states = [state for state in self._states if may_serve(state.settings, may_leave=may_leave)]
+                states = [state for state in self._states if state.may_serve(may_leave=may_leave)]
                 if all(self._is_hopeless(state, now) for state in states):
                     turn.set_exception(UserError(_no_endpoint(states, self._settings.patience_seconds)))
 

@@ -11,8 +11,8 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx
@@ -54,14 +54,13 @@ class Session:
             state.settings.url: credential_of(state.settings) for state in states
         }
         self._pool = Pool(states, settings)
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._idle: dict[str, list[httpx.AsyncClient]] = {state.settings.url: [] for state in states}
+        self._clients: list[httpx.AsyncClient] = []
+        self._certificates = httpx.create_ssl_context()
         self._loop = asyncio.new_event_loop()
-        self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="http-engine", daemon=True)
         self._thread.start()
-        if (error := self._ready.get()) is not None:
-            raise error
 
     def start(self, run: Run, request: Request) -> None:
         """Begin to answer a request."""
@@ -86,27 +85,29 @@ class Session:
             self._loop.close()
 
     async def _serve(self) -> None:
-        async with AsyncExitStack() as stack:
-            try:
-                for state in self._states:
-                    client = self._client(state)
-                    self._clients[state.settings.url] = await stack.enter_async_context(client)
-            except BaseException as error:
-                self._ready.put(error)
-                return
-            self._ready.put(None)
-            await self._stop.wait()
+        await self._stop.wait()
+        for client in self._clients:
+            await client.aclose()
 
-    def _client(self, state: EndpointState) -> httpx.AsyncClient:
-        most = state.settings.max_in_flight
-        return httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=self._settings.connect_timeout_seconds),
-            limits=httpx.Limits(
-                max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_SECONDS
-            ),
-            trust_env=not is_loopback(state.settings.url),
-            follow_redirects=False,
-        )
+    @contextmanager
+    def _client(self, url: str) -> Iterator[httpx.AsyncClient]:
+        """A client of one connection, used again by whoever comes next: a pool of many costs more than the request."""
+        idle = self._idle[url]
+        if not idle:
+            made = httpx.AsyncClient(
+                timeout=httpx.Timeout(None, connect=self._settings.connect_timeout_seconds),
+                limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEP_ALIVE_SECONDS),
+                trust_env=not is_loopback(url),
+                verify=self._certificates,
+                follow_redirects=False,
+            )
+            self._clients.append(made)
+            idle.append(made)
+        client = idle.pop()
+        try:
+            yield client
+        finally:
+            idle.append(client)
 
     def _start(self, run: Run, request: Request) -> None:
         task = self._loop.create_task(self._answer(run, request))
@@ -161,19 +162,21 @@ class Session:
             body = await asyncio.to_thread(body_of, request, settings, most)
         else:
             body = body_of(request, settings, most)
-        credential = self._credentials[settings.url]
-        outcome = await self._posted(state, request, body, keep)
+        with self._client(settings.url) as client:
+            outcome = await self._post(client, state, request, body, keep)
         if isinstance(outcome, Fault):
-            return replace(outcome, detail=credential.scrubbed(outcome.detail))
+            return replace(outcome, detail=self._credentials[settings.url].scrubbed(outcome.detail))
         return outcome
 
-    async def _posted(self, state: EndpointState, request: Request, body: bytes, keep: Keep | None) -> Answered:
+    async def _post(
+        self, client: httpx.AsyncClient, state: EndpointState, request: Request, body: bytes, keep: Keep | None
+    ) -> Answered:
         url, settings = state.settings.url, self._settings
         begun, answering = time.monotonic(), False
         try:
             async with (
                 asyncio.timeout(settings.timeout_seconds),
-                self._clients[url].stream(
+                client.stream(
                     "POST",
                     f"{url}/chat/completions",
                     content=body,

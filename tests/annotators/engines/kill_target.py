@@ -1,7 +1,7 @@
 """Run in a process of its own, to be killed.
 
-python -m tests.annotators.engines.kill_target generate URL CACHE OUT CASES   answers all cases; results to OUT at the end
-python -m tests.annotators.engines.kill_target write CACHE                    puts records for ever, naming each one kept
+With ``generate URL CACHE OUT CASES`` it answers all cases and writes the results to OUT at the end; with ``write
+CACHE`` it puts records for ever and names each one that is kept.
 """
 
 from __future__ import annotations

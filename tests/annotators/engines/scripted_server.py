@@ -1,9 +1,9 @@
 """A real chat server that answers as its prompts say: slowly, wrongly, half, not at all.
 
 The text of a prompt's last message is ``case NAME: STEP, STEP, ...``; the n-th time that case is asked, the n-th step
-happens, and the last one ever after. Steps: ``ok``, ``slow SECONDS``, ``429 [SECONDS]``, ``429 date SECONDS``, a status,
-``half``, ``drop``, ``notjson``, ``nochoices``, ``huge``, ``prose``, ``wrong``, ``fenced``, ``echo``, ``refusal``,
-``refused``, ``filtered``, ``cut``, ``empty``, ``null``, ``parts``, ``quote``.
+happens, and the last one ever after. Steps: ``ok``, ``slow SECONDS``, ``429 [SECONDS]``, ``429 date SECONDS``, any
+status, ``half``, ``drop``, ``notjson``, ``nochoices``, ``huge``, ``prose``, ``wrong``, ``fenced``, ``echo``,
+``refusal``, ``refused``, ``filtered``, ``cut``, ``empty``, ``null``, ``parts``, ``quote``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -66,7 +66,11 @@ def scripted_server(*, port: int = 0) -> Iterator[ScriptedServer]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            data = self.rfile.read(length := int(self.headers["Content-Length"]))
+            if len(data) < length:  # the client was killed
+                self.close_connection = True
+                return
+            body = json.loads(data)
             content = body["messages"][-1]["content"]
             text = content if isinstance(content, str) else next(part["text"] for part in content if "text" in part)
             case, _, steps = text.split("\n")[0].removeprefix("case ").partition(": ")
@@ -151,10 +155,8 @@ def scripted_server(*, port: int = 0) -> Iterator[ScriptedServer]:
                 self.close_connection = True  # the client was killed
 
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionResetError):
                 super().handle()
-            except ConnectionResetError:
-                pass
 
         def log_message(self, *_: object) -> None:
             pass

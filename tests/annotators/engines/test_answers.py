@@ -25,7 +25,7 @@ def kind_of(text: str, *, schema: Any = None, reason: str = "stop") -> str | Non
     "text",
     [
         "I'm sorry, but I can't assist with that.",
-        "I’m sorry, I cannot help with identifying medical conditions.",
+        "I\N{RIGHT SINGLE QUOTATION MARK}m sorry, I cannot help with identifying medical conditions.",
         "Sorry, I'm not able to provide a diagnosis.",
         "Unfortunately, I am unable to analyze this image.",
         "I can't view images.",
@@ -96,10 +96,12 @@ def test_whatever_shapes_the_answer_is_in_the_key_and_nothing_else() -> None:
         replace(base, shaped_by=("t1",)),
         *(replace(base, messages=(message,)) for message in (
             Message("system", ("a", image("1"), "b")), Message("user", ("a", image("2"), "b")),
-            Message("user", (image("1"), "a", "b")), Message("user", ("ab", image("1"))), Message("user", ("a", "1", "b")),
+            Message("user", (image("1"), "a", "b")), Message("user", ("ab", image("1"))),
+            Message("user", ("a", "1", "b")),
         )),
         *(replace(base, sampling=sampling) for sampling in (
-            Sampling(temperature=1), Sampling(top_p=0.5), Sampling(max_tokens=1), Sampling(seed=1), Sampling(stop=("a",))
+            Sampling(temperature=1), Sampling(top_p=0.5), Sampling(max_tokens=1), Sampling(seed=1),
+            Sampling(stop=("a",)),
         )),
     ]  # fmt: skip
     keys = [base.key, *(request.key for request in others)]

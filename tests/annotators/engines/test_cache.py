@@ -148,6 +148,7 @@ def test_a_segment_that_is_being_written_is_read_and_left_alone(tmp_path: Path) 
         other = RequestCache(tmp_path)
         assert other.get(key(1)) == completion(1) and other.report.living == 1
         writer.put(completion(2))
+    assert RequestCache(tmp_path).get(key(1)[:40] + key(2)[40:]) is None
     assert RequestCache(tmp_path).report.living == 0 and len(RequestCache(tmp_path)) == 2
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from annotators.engines.answers import checked
 from annotators.engines.cache import RequestCache
 from annotators.engines.cached import cached
 from annotators.engines.protocol import Completion, Failure, Request
@@ -31,25 +32,22 @@ class Windowed:
     def generate(
         self, requests: Iterable[Request], keep: Callable[[Completion], None] | None = None
     ) -> Iterator[Result]:
-        from annotators.engines.answers import checked
-
         self.calls += 1
         held: list[Request] = []
         for request in requests:
             self.asked[request.key] += 1
             held.append(request)
             if len(held) > self.window:
-                yield self._one(held.pop(0), keep, checked)
+                yield self._one(held.pop(0), keep)
         for request in reversed(held):  # in any order
-            yield self._one(request, keep, checked)
+            yield self._one(request, keep)
 
-    def _one(self, request: Request, keep: Any, checked: Any) -> Result:
+    def _one(self, request: Request, keep: Any) -> Result:
         if "busy" in request.messages[-1].text:
             return Failure(request.key, "rate_limited", "come back later")
         completion = Completion(request.key, self.text, "stop", 100, 10, 0.1, "here")
         keep(completion)
-        result: Result = checked(request, completion)
-        return result
+        return checked(request, completion)
 
 
 @pytest.fixture

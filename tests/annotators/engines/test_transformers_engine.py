@@ -287,6 +287,14 @@ def test_requests_are_read_as_they_are_needed_and_closing_stops(opened: Opened) 
     assert threading.active_count() == threads
 
 
+def test_an_answer_is_kept_though_nobody_fetches_it(opened: Opened) -> None:
+    kept: list[Completion] = []
+    results = opened().generate([ask(f"Describe {nth}", max_tokens=2) for nth in range(4)], kept.append)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(kept) == 4
+
+
 def test_no_request_is_no_answer(opened: Opened) -> None:
     assert list(opened().generate([])) == []
 
