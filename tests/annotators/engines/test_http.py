@@ -245,7 +245,8 @@ def test_a_server_that_comes_back_is_asked_on() -> None:
     requests = [scripted(f"back {n}") for n in range(10)]
     worker = threading.Thread(target=lambda: results.extend(engine.generate(requests)))
     worker.start()
-    time.sleep(0.5)
+    while worker.is_alive() and engine.usage()[0]["faults"].get("connection", 0) < 3:
+        time.sleep(0.01)
     with scripted_server(port=port):
         worker.join(60)
     assert len(results) == 10 and all(isinstance(result, Completion) for result in results)
