@@ -39,6 +39,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_standardise
 	$(BIN)/python -m tests.benchmarks.bench_build
 	$(BIN)/python -m tests.benchmarks.bench_annotate
+	$(BIN)/python -m tests.benchmarks.bench_transformers
 	$(BIN)/python -m tests.benchmarks.bench_engine_overhead
 
 $(VENV)/bin/python:

@@ -86,8 +86,8 @@ class TransformersEngine:
         with Prompts(requests, self.checkpoint, 2 * self.most_rows, self._most_pixels, self._threads) as prompts:
             run = _Run(self, prompts)
             while prompts.left() or run.batch.live:
-                for result in run.on():
-                    yield self._completed(result, keep) if isinstance(result, Row) else result
+                results = [self._completed(result, keep) if isinstance(result, Row) else result for result in run.on()]
+                yield from results  # all of them are kept before the first of them is given away
 
     def _completed(self, row: Row, keep: Callable[[Completion], None] | None) -> Completion | Failure:
         if row.finish is None:

@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,5 +82,23 @@ def test_a_killed_run_goes_on_to_the_same_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+def test_processes_share_the_work_and_the_cache(tmp_path: Path) -> None:
+    checkpoint, n_cases = build("qwen3_vl", tmp_path / "checkpoint"), 40
+    lives = [Lives(checkpoint, tmp_path, n_cases) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        kept = list(pool.map(lambda nth: lives[nth].live(f"shared {nth} 2"), range(2)))
+    assert sum(kept) == n_cases and min(kept) > 5
+    assert lives[0].live("shared") == 0  # everything is in the cache that both wrote to
+    assert lives[1].live("alone") == n_cases
+    for process in lives:
+        process.end()
+    parts, shared, alone = (
+        [json.loads((tmp_path / f"{name}.json").read_text()) for name in names]
+        for names in (["shared-0", "shared-1"], ["shared"], ["alone"])
+    )
+    assert parts[0] | parts[1] == shared[0] == alone[0] and not set(parts[0]) & set(parts[1])
+
+
+@pytest.mark.soak
 def test_a_run_killed_many_times_goes_on_to_the_same_texts(tmp_path: Path) -> None:
-    kill_rounds(tmp_path, rounds=40, cases=400)
+    kill_rounds(tmp_path, rounds=40, cases=160)

@@ -3,7 +3,8 @@
 python -m tests.annotators.engines.transformers_kill_target CHECKPOINT FOLDER CASES
 
 A life answers all cases with a model in process behind the request cache FOLDER/NAME; the texts go to FOLDER/NAME.json.
-Its process id is printed when it begins, ``kept`` for every answer that was kept, ``over`` at its end.
+Its process id is printed when it begins, ``kept`` for every answer that was kept, ``over`` at its end. A line may be
+``NAME NTH OF``: then it answers its share alone, beside other processes, into FOLDER/NAME-NTH.json.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from annotators.engines.cache import RequestCache
 from annotators.engines.cached import cached
 from annotators.engines.protocol import Completion, Request
-from annotators.engines.transformers_engine import TransformersEngine
+from annotators.engines.transformers_engine import TransformersEngine, share
 from tests.annotators.engines.transformers_cases import varied
 
 ROWS = 4
@@ -30,7 +31,7 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def live(checkpoint: Path, folder: Path, out: Path, cases: int) -> None:
+def live(checkpoint: Path, folder: Path, out: Path, asked: list[Request]) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -38,7 +39,7 @@ def live(checkpoint: Path, folder: Path, out: Path, cases: int) -> None:
     engine = TransformersEngine(checkpoint, device="cpu", most_rows=ROWS, threads=2)
     with RequestCache(folder, seal_bytes=5_000) as cache:
         told = {}
-        for result in cached(engine, cache).generate(requests(cases), lambda _: say("kept")):
+        for result in cached(engine, cache).generate(asked, lambda _: say("kept")):
             completion = result if isinstance(result, Completion) else result.completion
             assert completion is not None, result
             told[result.key] = completion.text
@@ -51,10 +52,12 @@ def main() -> None:
     for name in ("AutoModelForImageTextToText", "AutoProcessor", "Qwen3VLForConditionalGeneration", "Qwen3VLProcessor"):
         getattr(transformers, name)  # imports it, once for all lives
     checkpoint, folder, cases = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    for name in map(str.strip, sys.stdin):
+    for line in sys.stdin:
+        name, *part = line.split()
         child = os.fork()
         if child == 0:
-            live(checkpoint, folder / name, folder / f"{name}.json", cases)
+            asked = list(share(requests(cases), int(part[0]), int(part[1]))) if part else requests(cases)
+            live(checkpoint, folder / name, folder / f"{'-'.join([name, *part[:1]])}.json", asked)
             os._exit(0)
         os.waitpid(child, 0)
         say("over")
