@@ -35,11 +35,16 @@ _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
 def propose_settings(config: Config) -> Any:
     """Teacher, its revision, and how many candidates."""
-    return [config.propose.model_dump(mode="json", exclude={"imported"}), _teacher_revision()]
+    said = config.propose.model_dump(mode="json", exclude={"imported", "vlm"})
+    if config.propose.teacher == "textbook":
+        return [said, _textbook_revision()]
+    from flows.teacher_steps import teacher_settings
+
+    return [said, teacher_settings(config)]
 
 
 @cache
-def _teacher_revision() -> str:
+def _textbook_revision() -> str:
     return textbook.teacher_revision(load_taxonomy(), knowledge())
 
 
@@ -48,25 +53,39 @@ def propose_items(build: Build) -> pl.DataFrame:
     cases = build.table("split", "cases")
     texts = build.table("import", "texts").group_by("case_id").agg(pl.struct(pl.exclude("case_id")).alias("imported"))
     cases = cases.join(texts, on="case_id", how="left", maintain_order="left")
-    read = cases.select("case_id", *textbook.CASE_COLUMNS)
+    looks = build.config.propose.teacher == "vlm"
+    read = cases.select("case_id", *textbook.CASE_COLUMNS, *(["external_processing"] if looks else []))
     if texts.height:  # what others wrote is part of the key of the cases it is about, and of no other
         sets = digest_of(imported_settings(build.config))
         digests = pl.col("imported").list.eval(pl.element().struct.field("text_digest")).list.join(",") + f",{sets}"
         read = read.with_columns(cases.select(digests).to_series())
-    return cases.with_columns(row_keys(read, "propose", 3, propose_settings(build.config)))
+    items = cases.with_columns(row_keys(read, "propose", 4, propose_settings(build.config)))
+    if not looks:
+        return items
+    from flows.teacher_steps import with_places
+
+    return with_places(items, build)
 
 
 def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path) -> ShardResult:
     """Write the candidates of a shard of cases."""
     told = config.propose
-    cases = items.drop("row_key", "imported")
-    result = textbook.propose(cases, told.candidates, load_taxonomy(), knowledge(), told.trajectories)
+    keys = items.select("case_id", "row_key")
+    if told.teacher == "vlm":
+        from flows.teacher_steps import teach
+
+        taught, refused = teach(items, config, store)
+        key_of = dict(keys.iter_rows())
+        rejected = [{**row, "row_key": key_of[case_id]} for case_id, row in refused]
+    else:
+        cases = items.drop("row_key", "imported")
+        result = textbook.propose(cases, told.candidates, load_taxonomy(), knowledge(), told.trajectories)
+        taught = result.kept
+        rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
     sets = {known.name: known for known in told.imported}
     given = items.filter(pl.col("imported").is_not_null()).select("case_id", "imported")
     rows = [row for case, texts in given.iter_rows() for row in candidates(case, texts, told.candidates, sets)]
-    written = pl.concat([result.kept, pl.DataFrame(rows, schema=result.kept.schema)]).sort("case_id", "candidate")
-    keys = items.select("case_id", "row_key")
-    rejected = result.rejected.join(keys, left_on="record_id", right_on="case_id").to_dicts()
+    written = pl.concat([taught, pl.DataFrame(rows, schema=taught.schema)]).sort("case_id", "candidate")
     texts = written.group_by("case_id", maintain_order=True).agg("narrative_id", "completion")
     distances = [distance for told in texts["completion"].to_list() for distance in sibling_distances(told)]
     measured = texts.select(pl.col("narrative_id").explode()).with_columns(
@@ -96,7 +115,7 @@ def standardise_items(build: Build) -> pl.DataFrame:
     items = pl.concat([proposed, corrected], how="diagonal")
     items = items.join(build.table("split", "cases", _CASE_FOR_CHECKS), on="case_id").sort("case_id", "narrative_id")
     content = items.select("row_digest", "node_id", "label_certainty")
-    return items.with_columns(row_keys(content, "standardise", 4, load_taxonomy().digest))
+    return items.with_columns(row_keys(content, "standardise", 5, load_taxonomy().digest))
 
 
 def _narratives_of(store: Store, step: str, items: pl.DataFrame) -> pl.DataFrame:

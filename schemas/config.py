@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from schemas.engine_config import VlmSettings
 from schemas.licences import LICENCE_CLASS
 from schemas.settings import Fraction, Settings
 from schemas.tables import CREDENTIALS, DIMENSIONS, TRAJECTORIES
+from schemas.teacher_config import VlmSettings
 
 Adapter = Literal["ham10000", "pad_ufes_20", "fitzpatrick17k", "isic_archive", "folder"]
 Score = Annotated[float, Field(ge=0, le=5)]

@@ -1,64 +1,105 @@
-"""Configuration of the ``vlm`` teacher and of the engine that answers it."""
+"""Settings of the engines that answer teachers and judges. What of them shapes an answer is in every request."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from schemas.settings import Fraction, Settings
+from schemas.settings import Settings
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class EngineSettings(Settings):
-    """Who answers requests; nothing here shapes a prompt.
+class EndpointSettings(Settings):
+    """One OpenAI-compatible server.
 
-    ``kind``: ``transformers`` in this process, or ``http`` for any server that speaks the OpenAI chat protocol.
-    ``endpoints``: base addresses of such servers; ``own``: those of them that belong to whoever runs this, besides
-    loopback, so that images may go there whose terms forbid external processing. ``key_variable``: the environment
-    variable that holds their key, if they want one. ``in_flight``: most requests under way per endpoint;
-    ``timeout``: seconds for one answer; ``prices``: per million prompt and completion tokens, in any currency.
-    ``device``: of torch; null takes every GPU there is, else the CPU. ``batch``: most requests generated at once.
+    ``url``: up to and with ``/v1``; ``model``: the name it serves the model under, where that is not the request's.
+    ``api_key_env`` names an environment variable, ``api_key_block`` a Prefect Secret block. ``own``: run by whoever
+    runs this program, so that nothing sent there leaves the house; a loopback address is own anyway.
+    ``structured``: how it is told the schema; the answer is checked here whatever it says. Prices are per million
+    tokens. ``max_tokens_field``: newer hosted models want ``max_completion_tokens``.
     """
 
-    kind: Literal["transformers", "http"]
-    endpoints: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-    key_variable: str | None = None
-    in_flight: Annotated[int, Field(ge=1)] = 16
-    timeout: Annotated[float, Field(gt=0)] = 300.0
-    prices: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = None
-    device: str | None = None
-    batch: Annotated[int, Field(ge=1)] = 32
+    model_config = ConfigDict(hide_input_in_errors=True)  # a mistyped address may hold a password
+
+    url: str
+    model: str | None = None
+    api_key_env: str | None = None
+    api_key_block: str | None = None
+    own: bool = False
+    max_in_flight: Annotated[int, Field(ge=1, le=1024)] = 8
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    send_seed: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    price_per_million_prompt_tokens: Price = 0.0
+    price_per_million_completion_tokens: Price = 0.0
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            port_is_a_number = parts.port is None or parts.port > 0
+        except ValueError:
+            port_is_a_number, parts = False, urlsplit("")
+        if parts.username or parts.password:
+            raise ValueError("the address holds no name and no password: name the key with api_key_env instead")
+        is_address = parts.scheme in ("http", "https") and parts.hostname and port_is_a_number
+        if not is_address or parts.query or parts.fragment:
+            raise ValueError("this is no address of a server: it looks like http://127.0.0.1:8000/v1")
+        return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _has_endpoints(self) -> EngineSettings:
-        if (self.kind == "http") != bool(self.endpoints):
-            raise ValueError("endpoints belong to the http engine, which needs at least one, and to no other")
-        if strange := sorted(set(self.own) - set(self.endpoints)):
-            raise ValueError(f"own names {strange[0]}, which is not among the endpoints")
+    def _one_key(self) -> EndpointSettings:
+        if self.api_key_env is not None and self.api_key_block is not None:
+            raise ValueError(f"{self.url}: give api_key_env or api_key_block, not both")
         return self
 
 
-class VlmSettings(Settings):
-    """The teacher that looks: which model, how it is asked, and what of its answers is kept.
+class HttpSettings(Settings):
+    """Servers that answer, and how patiently they are asked.
 
-    ``model``: a checkpoint folder, or the name a server knows it by; ``revision``: of its weights, as you name it.
-    ``blind_share``: of the candidates, written without being told the diagnosis and kept only where they agree with it.
-    ``max_post_hoc``: findings of a narrative that the blind observation may lack. ``attempts``: most requests per step.
-    ``max_tokens``: of one answer. ``terms``: the licence or terms under which the model's texts may be used.
+    ``timeout_seconds``: of one whole answer. A request that got none is asked up to ``max_attempts`` times, first after
+    about ``backoff_seconds``, then after twice that, up to ``max_backoff_seconds``. A server that fails ``rest_after``
+    times in a row is left alone for ``rest_seconds`` (twice that the next time, up to ten times), then tried with one
+    request. When none has answered for ``patience_seconds`` the run ends with a sentence; what came is kept.
+    ``max_image_megabytes``: 10^6 bytes of one image as sent, before base64.
     """
 
-    SHAPING: ClassVar[tuple[str, ...]] = ("model", "revision", "seed", "temperature", "top_p", "max_tokens",
-                                          "blind_share", "max_post_hoc", "attempts")  # fmt: skip
+    endpoints: Annotated[tuple[EndpointSettings, ...], Field(min_length=1)]
+    timeout_seconds: Seconds = 180.0
+    connect_timeout_seconds: Seconds = 10.0
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    backoff_seconds: Seconds = 1.0
+    max_backoff_seconds: Seconds = 60.0
+    rest_after: Annotated[int, Field(ge=1)] = 5
+    rest_seconds: Seconds = 10.0
+    patience_seconds: Seconds = 300.0
+    max_image_megabytes: Annotated[float, Field(gt=0)] = 8.0
 
-    engine: EngineSettings
-    model: Annotated[str, Field(min_length=1)]
-    revision: str = "unnamed"
-    terms: Annotated[str, Field(min_length=1)]
-    blind_share: Fraction = 0.5
-    max_post_hoc: Annotated[int, Field(ge=0)] = 2
-    attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    max_tokens: Annotated[int, Field(ge=16)] = 1500
-    seed: int = 0
+    @model_validator(mode="after")
+    def _distinct(self) -> HttpSettings:
+        urls = [endpoint.url for endpoint in self.endpoints]
+        twice = sorted({url for url in urls if urls.count(url) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice: its max_in_flight would not hold")
+        return self
+
+
+class TransformersSettings(Settings):
+    """A checkpoint run in this process, one engine per device; ``dtype`` and ``most_pixels`` shape its answers.
+
+    ``device``: as torch names it, by default the first GPU, else the CPU. ``dtype``: bfloat16 on a GPU and float32 on a
+    CPU unless named. ``attention``: an implementation that transformers knows. ``most_rows``: answers written at once;
+    ``most_prompt_tokens``: prompts read at once, in tokens. ``most_pixels``: larger images are scaled down to it.
+    """
+
+    device: str | None = None
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    attention: str | None = None
+    most_rows: Annotated[int, Field(ge=1)] | None = None
+    most_prompt_tokens: Annotated[int, Field(ge=1)] = 16384
+    most_pixels: Annotated[int, Field(ge=1)] | None = None

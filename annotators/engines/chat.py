@@ -16,7 +16,7 @@ from datetime import UTC
 from typing import Any
 
 from annotators.engines.protocol import Completion, FailureKind, Image, Message, Request
-from annotators.engines.settings import EndpointSettings
+from schemas.engine_config import EndpointSettings
 
 _SHOWN = 200  # characters of what a server says that a sentence shows
 _MEDIA_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n", "image/png"), (b"RIFF", "image/webp"))

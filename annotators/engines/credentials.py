@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from annotators.engines.settings import EndpointSettings
+from schemas.engine_config import EndpointSettings
 from schemas.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 
 from annotators.engines.chat import Fault
 from annotators.engines.protocol import Completion
-from annotators.engines.settings import EndpointSettings, HttpSettings
 from annotators.engines.terms import is_own
+from schemas.engine_config import EndpointSettings, HttpSettings
 from schemas.errors import UserError
 
 _LOG = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Any
 from annotators.engines.endpoints import EndpointState
 from annotators.engines.http_session import Keep, Result, Run, Session
 from annotators.engines.protocol import Request
-from annotators.engines.settings import HttpSettings
 from annotators.engines.terms import is_own
+from schemas.engine_config import HttpSettings
 
 
 class HttpEngine:

@@ -22,8 +22,8 @@ from annotators.engines.chat import Fault, ImageUnusableError, answer_of, body_o
 from annotators.engines.credentials import Credential, credential_of
 from annotators.engines.endpoints import EndpointState, Pool
 from annotators.engines.protocol import Completion, Failure, Request
-from annotators.engines.settings import HttpSettings
 from annotators.engines.terms import TERMS_RULE, forbidden_everywhere, is_loopback
+from schemas.engine_config import HttpSettings
 
 _MOST_BYTES = 16 * 2**20  # of a response; an answer is a few thousand
 _KEEP_ALIVE_SECONDS = 3.0  # shorter than servers' own, or a request meets a connection that is being closed

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import urlsplit
 
-from annotators.engines.settings import EndpointSettings
+from schemas.engine_config import EndpointSettings
 
 #: The rule under which a record is left out because no server may have it.
 TERMS_RULE: Literal["terms_forbid_external_processing"] = "terms_forbid_external_processing"

@@ -20,21 +20,22 @@ from annotators.vlm.observation import Observation, observation_schema
 from annotators.vlm.writing import names, narrative_schema
 from corpus.digests import digest_of
 from schemas.cards import KnowledgeCard
-from schemas.engine_config import VlmSettings
 from schemas.taxonomy import Taxonomy
+from schemas.teacher_config import VlmSettings
 
 VERSION = "vlm/1"
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """What the teacher asks with. ``load``: bytes of the image of a digest."""
+    """What the teacher asks with. ``load``: bytes of the image of a digest; ``shaped_by``: of the engine's settings."""
 
     settings: VlmSettings
     ask: Ask
     load: Callable[[str], bytes]
     taxonomy: Taxonomy
     cards: Mapping[str, KnowledgeCard]
+    shaped_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _request(
         seed=int(digest_of("seed", settings.seed, case["case_id"], prompt, candidate, attempt)[:8], 16) >> 1,
     )
     messages = (Message("system", (system,)), Message("user", parts))
-    shaped = (prompts.digest(prompt),)
+    shaped = (prompts.digest(prompt), *teacher.shaped_by)
     return Request(settings.model, settings.revision, messages, sampling, schema, shaped, case["external_processing"])
 
 

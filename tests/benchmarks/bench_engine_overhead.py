@@ -27,7 +27,7 @@ from annotators.engines.cache import RequestCache
 from annotators.engines.cached import cached
 from annotators.engines.http import HttpEngine
 from annotators.engines.protocol import Completion, Engine, Failure, Image, Message, Request, Sampling
-from annotators.engines.settings import EndpointSettings, HttpSettings
+from schemas.engine_config import EndpointSettings, HttpSettings
 
 LIMIT_MS = 5.0
 ANSWER = "The lesion is a brown macule with an even border and a regular network. " * 45

@@ -16,7 +16,7 @@ from annotators.engines.cache import RequestCache
 from annotators.engines.cached import cached
 from annotators.engines.http import HttpEngine
 from annotators.engines.protocol import Completion, Request
-from annotators.engines.settings import EndpointSettings, HttpSettings
+from schemas.engine_config import EndpointSettings, HttpSettings
 from tests.annotators.engines.prompts import SCHEMA, scripted
 
 IN_FLIGHT = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotators.engines.credentials import credential_of
-from annotators.engines.settings import EndpointSettings
+from schemas.engine_config import EndpointSettings
 from schemas.errors import UserError
 
 

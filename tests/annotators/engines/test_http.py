@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from annotators.engines.credentials import credential_of
 from annotators.engines.http import HttpEngine
 from annotators.engines.protocol import Completion, Failure, Image, Request, Sampling
-from annotators.engines.settings import EndpointSettings, HttpSettings
+from schemas.engine_config import EndpointSettings, HttpSettings
 from schemas.errors import UserError
 from tests.annotators.engines.prompts import SCHEMA, scripted
 from tests.annotators.engines.scripted_server import ScriptedServer, answer_text, scripted_server

@@ -16,11 +16,11 @@ from annotators.vlm import prompts
 from annotators.vlm.requests import Teacher
 from annotators.vlm.teacher import propose
 from schemas.cards import load_cards
-from schemas.engine_config import VlmSettings
 from schemas.errors import UserError
 from schemas.family_cards import knowledge
 from schemas.narrative import parse_sections
 from schemas.taxonomy import load_taxonomy
+from schemas.teacher_config import VlmSettings
 from tests.annotators.textbook_cases import SCHEMA, case
 from tests.annotators.vlm.scripted import (
     Script,
@@ -36,7 +36,7 @@ TAXONOMY = load_taxonomy()
 
 
 def settings(**changes: Any) -> VlmSettings:
-    told = {"engine": {"kind": "http", "endpoints": ["http://127.0.0.1:1"]}, "model": "m", "terms": "CC0-1.0"}
+    told = {"http": {"endpoints": [{"url": "http://127.0.0.1:1/v1"}]}, "model": "m", "terms": "CC0-1.0"}
     return VlmSettings.model_validate({**told, "blind_share": 0.0, **changes})
 
 
@@ -205,7 +205,7 @@ def test_ids_are_known_before_anything_is_answered_and_hang_on_what_shapes_a_nar
     assert taught(n=2)[0]["narrative_id"].to_list() == base[:2]
     for change in ({"temperature": 0.5}, {"seed": 1}, {"revision": "r2"}, {"model": "n"}, {"max_post_hoc": 1}):
         assert not set(taught(n=3, **change)[0]["narrative_id"]) & set(base), change
-    moved = taught(n=3, engine={"kind": "http", "endpoints": ["http://127.0.0.1:2"]})[0]
+    moved = taught(n=3, http={"endpoints": [{"url": "http://127.0.0.1:2/v1"}]})[0]
     assert moved["narrative_id"].to_list() == base, "who answers makes no difference"
 
 

@@ -1,0 +1,43 @@
+"""Configuration of the ``vlm`` teacher."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from schemas.engine_config import HttpSettings, TransformersSettings
+from schemas.settings import Fraction, Settings
+
+
+class VlmSettings(Settings):
+    """The teacher that looks: which model, how it is asked, and what of its answers is kept.
+
+    Either ``http`` or ``transformers`` says who answers. ``model``: a checkpoint folder, or the name a server knows it
+    by; ``revision``: of its weights, as you name it.
+    ``blind_share``: of the candidates, written without being told the diagnosis and kept only where they agree with it.
+    ``max_post_hoc``: findings of a narrative that the blind observation may lack. ``attempts``: most requests per step.
+    ``max_tokens``: of one answer. ``terms``: the licence or terms under which the model's texts may be used.
+    """
+
+    SHAPING: ClassVar[tuple[str, ...]] = ("model", "revision", "seed", "temperature", "top_p", "max_tokens",
+                                          "blind_share", "max_post_hoc", "attempts")  # fmt: skip
+
+    http: HttpSettings | None = None
+    transformers: TransformersSettings | None = None
+    model: Annotated[str, Field(min_length=1)]
+    revision: str = "unnamed"
+    terms: Annotated[str, Field(min_length=1)]
+    blind_share: Fraction = 0.5
+    max_post_hoc: Annotated[int, Field(ge=0)] = 2
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_tokens: Annotated[int, Field(ge=16)] = 1500
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> VlmSettings:
+        if (self.http is None) == (self.transformers is None):
+            raise ValueError("give either http or transformers, which say who answers")
+        return self

@@ -1,0 +1,92 @@
+"""A real chat server with a dermatologist of known honesty behind it: of every so many cases, some answers are bad.
+
+What it answers hangs on the image alone, so that whoever asks, however often, meets the same good and bad cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from annotators.engines.protocol import Message, Request, Sampling
+from tests.annotators.vlm.scripted import good_narrative, good_observation
+
+#: step (observe, reason, write), image digest ("" where the step has no image) and body -> the answer's text.
+Answer = Callable[[str, str, dict[str, Any]], str]
+
+
+@dataclass
+class ChatServer:
+    """``log``: step and digest of the body of every request, in order."""
+
+    url: str = ""
+    log: list[tuple[str, str]] = field(default_factory=list)
+
+
+def honest(step: str, image: str, body: dict[str, Any]) -> str:
+    """A good answer."""
+    if step == "observe":
+        return json.dumps(good_observation())
+    if step == "reason":
+        return f"A papule with a pearly rim is seen ({image[:8]}). The rim speaks for one, the shape for another."
+    schema = body["response_format"]["json_schema"]["schema"]
+    request = Request("m", "r", (Message("user", ("",)),), Sampling(), schema)
+    return json.dumps(good_narrative(request))
+
+
+@contextmanager
+def chat_server(answer: Answer = honest) -> Iterator[ChatServer]:
+    """Serves on loopback in a thread for as long as the block runs."""
+    known = ChatServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.loads(data)
+            step, image = _step(body), _image(body)
+            known.log.append((step, hashlib.sha256(data).hexdigest()))
+            text = answer(step, image, body)
+            said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 50, "completion_tokens": 20}, "model": "m"}  # fmt: skip
+            payload = json.dumps(said).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    known.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield known
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _step(body: dict[str, Any]) -> str:
+    if "response_format" not in body:
+        return "reason"
+    return "observe" if "quality" in body["response_format"]["json_schema"]["schema"]["properties"] else "write"
+
+
+def _image(body: dict[str, Any]) -> str:
+    for message in body["messages"]:
+        if isinstance(message["content"], list):
+            for part in message["content"]:
+                if part["type"] == "image_url":
+                    return hashlib.sha256(part["image_url"]["url"].encode()).hexdigest()
+    return ""
