@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from annotators.engines.protocol import Message, Request, Sampling
-from tests.annotators.vlm.scripted import good_narrative, good_observation
+from tests.annotators.vlm.scripted import good_narrative, good_observation, good_rationale
 
 #: step (observe, reason, write), image digest ("" where the step has no image) and body -> the answer's text.
 Answer = Callable[[str, str, dict[str, Any]], str]
@@ -33,10 +33,11 @@ def honest(step: str, image: str, body: dict[str, Any]) -> str:
     """A good answer."""
     if step == "observe":
         return json.dumps(good_observation())
+    said = "\n".join(part["text"] for message in body["messages"] for part in _parts(message) if "text" in part)
     if step == "reason":
-        return f"A papule with a pearly rim is seen ({image[:8]}). The rim speaks for one, the shape for another."
+        return f"image: {image[:8]}\n{good_rationale(said)}"
     schema = body["response_format"]["json_schema"]["schema"]
-    request = Request("m", "r", (Message("user", ("",)),), Sampling(), schema)
+    request = Request("m", "r", (Message("user", (said,)),), Sampling(), schema)
     return json.dumps(good_narrative(request))
 
 
@@ -81,6 +82,11 @@ def _step(body: dict[str, Any]) -> str:
     if "response_format" not in body:
         return "reason"
     return "observe" if "quality" in body["response_format"]["json_schema"]["schema"]["properties"] else "write"
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    content = message["content"]
+    return [{"text": content}] if isinstance(content, str) else content
 
 
 def _image(body: dict[str, Any]) -> str:

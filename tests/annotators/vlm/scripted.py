@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from annotators.engines.answers import checked
@@ -36,29 +38,53 @@ def good_observation() -> dict[str, Any]:
     }
 
 
+def good_rationale(words: str) -> str:
+    """What an able author makes of a grounded prompt: its diagnosis, its typical look, and two look-alikes weighed.
+
+    One fact a line, so that whoever writes it down can find each.
+    """
+    told = dict(re.findall(r"^- (typical \w+): (.+)$", words, re.MULTILINE))
+    favoured = re.search(r"^The diagnosis: (.+)$", words, re.MULTILINE)
+    lines = [f"favoured: {favoured[1]}"] if favoured else []
+    lines += [f"{name}: {text}" for name, text in told.items()]
+    rivals = re.findall(r"^- ([^:]+?)(?: \(must not be missed\))?: comes to mind for (.+?); (.+)$", words, re.MULTILINE)
+    return "\n".join([*lines, *(f"rival: {name} | {why} | {apart}" for name, why, apart in rivals[:3])])
+
+
 def good_narrative(
     request: Request, favoured: str | None = None, concepts: Iterable[str] = ("papule",)
 ) -> dict[str, Any]:
-    """A narrative of the schema of a write request that favours one diagnosis."""
+    """A narrative of the schema of a write request, from what its reasoning says."""
     assert request.schema is not None
     properties = request.schema["properties"]
     known = properties["differential"]["items"]["properties"]["diagnosis"]["enum"]
-    first = favoured or known[0]
-    other = next(name for name in known if name != first)
-    told: dict[str, Any] = {
-        "findings": [{"concept": c, "text": f"The image shows {c.replace('_', ' ')} number {i}."}
-                     for i, c in enumerate(concepts)],
+    words = words_of(request)
+    told = dict(re.findall(r"^(typical \w+): (.+)$", words, re.MULTILINE))
+    first = favoured or next(iter(re.findall(r"^favoured: (.+)$", words, re.MULTILINE)), known[0])
+    seen = [f"The image shows {text}."[:240] for text in told.values()]
+    look = told.get("typical form", "a papule")
+    rivals = [(name, why, apart) for name, why, apart in re.findall(r"^rival: (.+?) \| (.+) \| (.+)$", words, re.MULTILINE)
+              if name in known and name != first]  # fmt: skip
+    rivals = rivals or [(next(name for name in known if name != first), "the shape would fit", "the rim does not fit")]
+    evidence = [f"The lesion looks like {look}."[:240], *seen[1:3]]
+    answer: dict[str, Any] = {
+        "findings": [{"concept": c, "text": text} for c, text in zip_longest(concepts, seen, fillvalue=None)
+                     if c is not None or text is not None],
         "differential": [
-            {"diagnosis": first, "evidence_for": ["The rim fits.", "So do the vessels."], "evidence_against": []},
-            {"diagnosis": other, "evidence_for": ["The shape would."], "evidence_against": ["The rim does not fit."]},
+            {"diagnosis": first, "evidence_for": evidence, "evidence_against": []},
+            *({"diagnosis": name, "evidence_for": [f"{why[0].upper()}{why[1:]}."[:240]],
+               "evidence_against": [f"{apart[0].upper()}{apart[1:]}."[:240]]} for name, why, apart in rivals),
         ],
     }  # fmt: skip
+    for nth, finding in enumerate(answer["findings"]):
+        finding["concept"] = finding["concept"] or "papule"
+        finding["text"] = finding["text"] or f"The image shows {finding['concept'].replace('_', ' ')} number {nth}."
     if "diagnosis" in properties:
-        told["diagnosis"] = first
-    return told | {
-        "rationale": "The rim and the vessels together make it stand out.",
+        answer["diagnosis"] = first
+    return answer | {
+        "rationale": f"{evidence[0]} That speaks for {first} rather than {rivals[0][0]}."[:480],
         "limitations": ["A photograph leaves open how deep the lesion reaches."],
-        "next_step": "See it with a dermatoscope and consider a biopsy.",
+        "next_step": "Examine it with a dermatoscope, consider a biopsy, and review in three months, earlier if it changes.",
     }
 
 
@@ -83,7 +109,7 @@ class ScriptedModel:
     def _good(self, request: Request) -> str:
         step = step_of(request)
         if step == "reason":
-            return "There is a papule with vessels and a pearly rim. The rim speaks for one, the shape for another."
+            return good_rationale(words_of(request)) or "A papule with a pearly rim, which speaks for one of them."
         return json.dumps(good_observation() if step == "observe" else good_narrative(request, self.favoured))
 
 
