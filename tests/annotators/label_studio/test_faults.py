@@ -41,6 +41,7 @@ def test_a_fault_can_be_put_into_any_narrative_and_shows(told: Narrative, number
     assert parse_sections(render_sections(planted.narrative)) == planted.narrative
     assert parse_tagged(render_tagged(planted.narrative)) == planted.narrative
     assert planted == with_fault(told, number, TAXONOMY, recorded)
+    assert with_fault(planted.narrative, number, TAXONOMY, recorded).narrative != planted.narrative
 
 
 @pytest.mark.parametrize("number", range(len(NAMES)))
@@ -55,6 +56,18 @@ def test_each_fault_is_the_one_asked_for_and_changes_the_part_it_is_about(number
         "wrong_site": {"findings"}, "over_certain": {"conclusion", "limitations"}, "lay_words": {"findings"},
     }  # fmt: skip
     assert {name for name in before if before[name] != after[name]} == parts[planted.fault]
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)))
+def test_the_longest_narrative_takes_every_fault(number: int) -> None:
+    told = narrative(1)
+    entry, other = (e.model_copy(update={"diagnosis": "x" * 119 + e.diagnosis[0]}) for e in told.differential)
+    end = told.conclusion.model_copy(update={"diagnosis": entry.diagnosis, "rationale": "x" * 1200})
+    longest = told.model_copy(
+        update={"findings": told.findings * 12, "differential": (entry, *[other] * 15), "conclusion": end}
+    )
+    planted = with_fault(narrative_from_json(narrative_to_json(longest)), number, TAXONOMY, "melanoma")
+    assert planted.fault == NAMES[number]
 
 
 def test_every_dimension_is_cost_by_some_fault_and_no_fault_is_worth_a_good_score() -> None:
