@@ -79,23 +79,25 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
     import datetime
 
     from annotators.label_studio.ledger import Ledger
-    from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters
+    from annotators.label_studio.raters import annotation_secret, pseudonyms, read_raters, secret_mark
     from flows.annotation_standing import latest_build, standing_of
     from flows.annotation_status import status_of
     from flows.annotation_tables import status_parts
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
-    raters = pseudonyms(registry, annotation_secret())
+    secret, ledger = annotation_secret(), Ledger(config.workspace)
+    if ledger.begun():
+        ledger.study(secret_mark(secret))  # under another secret nobody would be known
     now = datetime.datetime.now().astimezone()
-    told = status_of(Ledger(config.workspace), config.annotate, raters, now)
+    told = status_of(ledger, config.annotate, pseudonyms(registry, secret), now)
     build = None if told.annotations is None else latest_build(config)
     for part in status_parts(told, None if build is None else standing_of(build, told.annotations)):
         _console(sys.stdout).print(part)
 
 
 def _console(file: object = sys.stderr) -> Console:
-    console = Console(file=file, highlight=False)  # type: ignore[arg-type]
+    console = Console(file=file, highlight=False, markup=False)  # type: ignore[arg-type]
     if not console.is_terminal:
         console.width = 200
     return console

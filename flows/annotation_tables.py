@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flows.annotation_standing import Standing
     from flows.annotation_status import Status
 
+_SHORT = 8
 _SIGNED = ("bias", "gold_drift", "consensus_drift")
 #: Heading -> measures, the first that there is of each rater.
 _FIGURES = {
@@ -42,25 +43,26 @@ def status_parts(told: Status, standing: Standing | None) -> Iterator[Table | st
     if told.annotations is None:
         yield "Nothing was pulled yet: run `dermcot annotate pull`."
         return
-    if told.figures.height:
+    if set(told.figures["measure"]) - {"sound_certified"}:
         yield _figures_table(told.figures)
-    if told.agreement["estimate"].is_not_null().any():
+    if (told.agreement["n_items"] > 0).any():
         yield _agreement_table(told.agreement)
     if standing is not None:
         yield from _standing(standing)
 
 
 def _raters_table(told: Status) -> Table:
-    table = counts_table("Raters", "rater", "project", "done", "left", "seconds per case", "set aside", "today")
+    table = counts_table("Raters", "rater", "project", "done", "left", "seconds", "set aside", "today")
     for row in told.raters:
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         counts = (f"{row.done:,}", f"{row.left:,}", seconds, f"{row.quarantined:,}", f"{row.today:,}")
-        table.add_row(row.rater, row.title, *counts)
+        table.add_row(row.rater, row.title.rpartition(" [")[0] or row.title, *counts)
     return table
 
 
 def _figures_table(figures: pl.DataFrame) -> Table:
-    """A row per rater; a column only for what some rater has."""
+    """A row per rater, under the beginning of the pseudonym that the project is named after; a column only for what
+    some rater has."""
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in figures.sort("rater").iter_rows(named=True):
         found.setdefault(row["rater"], {})[row["measure"]] = row
@@ -70,23 +72,25 @@ def _figures_table(figures: pl.DataFrame) -> Table:
     table = Table(title="How each rater scores, in points of the scale (with 95 % intervals)", title_justify="left",
                   pad_edge=False)  # fmt: skip
     table.add_column("rater")
-    for heading in (*headings, *(["faults certified", "others certified"] if faults else [])):
+    for heading in (*headings, *(["faults certified (others)"] if faults else [])):
         table.add_column(heading, justify="right")
     for rater, measures in found.items():
         cells = [next((_figure(measures[m]) for m in _FIGURES[heading] if m in measures), "") for heading in headings]
-        shares = [_share(measures.get("planted_certified")), _share(measures.get("sound_certified"))] if faults else []
-        table.add_row(rater, *cells, *shares)
+        told = [_share(measures[name]) for name in ("planted_certified", "sound_certified") if name in measures]
+        shown = " (".join(told) + ")" * (len(told) > 1) if "planted_certified" in measures else ""
+        table.add_row(rater[:_SHORT], *cells, *([shown] if faults else []))
     return table
 
 
 def _figure(row: Mapping[str, Any]) -> str:
     sign = "+" if row["measure"] in _SIGNED else ""
     known = row["low"] is not None and row["high"] is not None
-    return f"{row['estimate']:{sign}.2f}" + (f" ({row['low']:{sign}.2f} to {row['high']:{sign}.2f})" if known else "")
+    interval = f" ({row['low']:.2f},{row['high']:.2f})" if known else ""
+    return f"{row['estimate']:{sign}.2f}{interval}"
 
 
-def _share(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{round(row['estimate'] * row['n_items']):,} of {row['n_items']:,}"
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{round(row['estimate'] * row['n_items']):,} of {row['n_items']:,}"
 
 
 def _agreement_table(agreement: pl.DataFrame) -> Table:
@@ -108,14 +112,16 @@ def _standing(standing: Standing) -> Iterator[Table | str]:
 
 
 def _alignment_table(rows: pl.DataFrame) -> Table:
-    table = Table(title=f"DermEval beside the raters, {BASIS[rows['basis'][0]]}", title_justify="left", pad_edge=False)
+    most = max(rows["n_items"].to_list())
+    title = f"DermEval beside the raters, {BASIS[rows['basis'][0]]} ({most:,})"
+    table = Table(title=title, title_justify="left", pad_edge=False)
     table.add_column("dimension")
-    for heading in ("DermEval less raters", "mean difference", "Pearson", "Spearman", "narratives"):
+    for heading in ("DermEval less raters", "absolute difference", "Pearson", "Spearman"):
         table.add_column(heading, justify="right")
     for dimension in rows["dimension"].unique(maintain_order=True):
         told = {row["measure"]: row for row in rows.filter(pl.col("dimension") == dimension).iter_rows(named=True)}
         cells = [_figure(told[m]) if m in told else "" for m in ("bias", "mae", "pearson", "spearman")]
-        table.add_row(_words(dimension), *cells, f"{max(row['n_items'] for row in told.values()):,}")
+        table.add_row(_words(dimension), *cells)
     return table
 
 
@@ -126,10 +132,7 @@ def _decided(standing: Standing) -> str:
     judging = standing.queue.filter(pl.col("narrative_id").is_in(disputed.implode())).height
     decided = ", ".join(f"{states[state]:,} {_words(state)}" for state in DECIDED if states[state]) or "nothing decided"
     waiting = standing.queue.height - judging
-    return (
-        f"Narratives by the rules of certification: {decided}; {judging:,} await{'s' * (judging == 1)} adjudication, "
-        f"{waiting:,} more raters"
-    )
+    return f"Narratives: {decided}; waiting for adjudication: {judging:,}; waiting for raters: {waiting:,}"
 
 
 def _words(name: str) -> str:

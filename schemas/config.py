@@ -257,7 +257,7 @@ class AnnotateSettings(Settings):
     ``url``: its address; ``server``: a name that stays when the address changes (the address by default);
     ``token_file`` and ``raters``: files that lie outside the workspace; ``document_root``: the folder whose images the
     server shows, as seen from here, and ``document_root_there`` as the server sees it. Shares are of a rater's own
-    cases. ``gold``: a table with the column ``narrative_id`` of narratives whose scores are known.
+    cases. ``gold``: a table with the column ``narrative_id`` of narratives whose scores are known, and these scores.
     """
 
     url: str = "http://127.0.0.1:8080"

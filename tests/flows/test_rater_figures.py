@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from flows.annotation_status import Status, agreement_so_far
+from flows.annotation_status import RaterStatus, Status, agreement_so_far
 from flows.annotation_tables import status_parts
 from flows.rater_figures import gold_scores, gold_table, rater_figures
 from schemas.config import AnnotateSettings
@@ -70,7 +71,8 @@ def test_figures_of_each_rater() -> None:
 
 def shown(width: int, *rows: dict[str, Any], gold: pl.DataFrame | None = None) -> str:
     latest = snapshot(*rows)
-    told = Status((), agreement_so_far(latest), rater_figures(latest, gold), latest)
+    rater = RaterStatus("0123456789abcdef", "DermCoT 01234567 adjudication [0123456789ab]", 9, 9, 60.0, 0, 9, True)
+    told = Status((rater,), agreement_so_far(latest), rater_figures(latest, gold), latest)
     console = Console(width=width, file=io.StringIO())
     for part in status_parts(told, None):
         console.print(part)
@@ -82,13 +84,16 @@ def test_the_tables_fit_a_terminal_and_cut_nothing_off(width: int) -> None:
     told = shown(width, *answers(), gold=GOLD)
     assert "2 of 5" in told and "0 of 5" in told
     assert "…" not in told
+    assert "DermCoT 01234567 adjudication" in told
+    assert not re.search(r"\(-?\d\.\d\d,\s*│", told)  # an interval is never broken
     assert max(map(len, told.splitlines())) <= width
 
 
 def test_nothing_is_shown_where_there_is_nothing() -> None:
     told = shown(100, answer("n1", "a"))
     assert not any(
-        word in told for word in ("faults", "gold", "drift", "first scores", "above the others", "Agreement")
+        word in told
+        for word in ("faults", "gold", "drift", "first scores", "above the others", "How each", "Agreement")
     )
 
 

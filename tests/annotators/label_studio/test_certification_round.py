@@ -147,8 +147,13 @@ def test_what_raters_differ_about_is_decided_by_others_and_so_is_what_they_corre
     assert certified.select("narrative_id", "parent_narrative_id", "n_raters").rows() == [
         (correction, corrected, 1), (settled, None, 3)]  # fmt: skip
     assert study.run("push") == "0"
+    before = study.ledger.assignments()
+    push_config(load_config(study.config, ["annotate.raters_per_case=3"]))
+    more = study.ledger.assignments().join(before, on="key", how="anti")
+    assert more.height
+    assert not set(more["narrative_id"]) & {settled, corrected, correction}  # what is decided is asked no more
     told = study.run("status")
-    assert "2 certified, 1 rejected; 0 await adjudication" in told
+    assert "Narratives: 2 certified, 1 rejected; waiting for adjudication: 0; waiting for raters: " in told
     assert "DermEval beside the raters" in told
     assert "points above the others" in told
     assert "@example.org" not in told
