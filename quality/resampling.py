@@ -27,6 +27,7 @@ LEVEL = 0.95
 MOST_UNDEFINED = 0.05
 
 NO_VARIANCE = "no variance"
+ONE_ITEM = "only one item"
 NOT_RESAMPLED = "no resamples asked for"
 ALL_ALIKE = "every resample gives the same figure"
 OFTEN_UNDEFINED = "undefined in many resamples"
