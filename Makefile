@@ -39,6 +39,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_standardise
 	$(BIN)/python -m tests.benchmarks.bench_build
 	$(BIN)/python -m tests.benchmarks.bench_annotate
+	$(BIN)/python -m tests.benchmarks.bench_coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from quality.rating_tables import dimensions_of, first_occasion, long_scores, mean_score, shared_dimensions
-from quality.resampling import Estimate, Figure, Floats, estimates, missing, weighted_mean
+from quality.resampling import ONE_ITEM, Estimate, Figure, Floats, estimates, missing, weighted_mean
 
 #: One row per dimension (``mean`` among them) and measure. ``measure``: ``bias`` (evaluator less raters), ``mae`` (mean
 #: absolute difference), both in points of the scale; ``pearson``, ``spearman``. ``low``, ``high``: 95 % interval
@@ -52,7 +52,6 @@ CALIBRATION_COLUMNS = pl.Schema(
 
 PROBABILITY = "inclusion_probability"
 NONE_SHARED = "no item has both scores"
-ONE_ITEM = "only one item"
 NO_PROBABILITY = "an item has no inclusion probability above 0 and up to 1"
 NO_ITEM = "no item in this bin"
 

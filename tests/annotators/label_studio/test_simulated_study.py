@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import binom, rankdata, t
+from scipy.stats import binom, t
 
 from annotators.label_studio.server import Server
 from corpus.annotations import read_snapshot
@@ -34,7 +34,7 @@ from tests.annotators.label_studio.simulated_study import Study, conduct, correc
 from tests.conftest import Quiet
 from tests.quality.simulated_raters import PANEL, ratings
 from tests.quality.true_figures import (
-    TRUTH,
+    aligned_figures,
     alpha,
     by_dimension,
     compared,
@@ -50,9 +50,9 @@ SMALL = {
 }
 #: 300 cases, and beside them narratives drawn at random.
 FULL = {"split": {"certify_queue": 0.8}, "certification": {"size": 375, "random_share": 0.2}}
-#: Figures of one study go along with one another: misses scatter as if one in so many were independent
-#: (python -m tests.benchmarks.bench_coverage).
-ALIKE = 5
+#: Figures of one study go along with one another, so misses come in bunches: they scatter as if one figure in so many
+#: were independent (python -m tests.benchmarks.bench_coverage).
+ALIKE = 8
 #: Fewer items than this say too little to be held to an interval.
 LEAST_ITEMS = 10
 #: States that a narrative which only first looks were given to is in; corrections beside them wait for raters.
@@ -103,7 +103,7 @@ def test_what_is_pulled_is_what_each_rater_answered(study: Study) -> None:
 @pytest.fixture(scope="module")
 def figures(study: Study) -> pl.DataFrame:
     """Estimate, interval and truth of every figure of the pulled answers, and of the alignment that was published."""
-    many = 200_000 if is_full(study) else 40_000
+    many = 200_000 if is_full(study) else 20_000
     pulled = read_snapshot(str(study.pulled)).with_columns(place=pl.col("created_at").rank().over("rater") - 1)
     found = found_figures(ratings(pulled), study.levels)
     aligned = pl.DataFrame(certification(study)["alignment"], infer_schema_length=None).select(
@@ -129,19 +129,7 @@ def true_alignment(study: Study, many: int) -> pl.DataFrame:
     places = generator.choice(places[~np.isnan(places).any(1)], many)
     own = study.held.select(DIMENSIONS).to_numpy()[drawn]
     standardised = np.array([study.evaluator[name] for name in study.held["narrative_id"]])[drawn]
-    said = panel_scores(places, PANEL, 4, standardised)
-    rows: list[tuple[Any, ...]] = []
-    for (dimension, ours), (_, theirs) in zip(by_dimension(own), by_dimension(said), strict=True):
-        judged = ~np.isnan(theirs).all(1)
-        a, b = ours[judged], np.nanmean(theirs[judged], axis=1)
-        for measure, value in (
-            ("bias", (a - b).mean()),
-            ("mae", np.abs(a - b).mean()),
-            ("pearson", np.corrcoef(a, b)[0, 1]),
-            ("spearman", np.corrcoef(rankdata(a), rankdata(b.round(9)))[0, 1]),
-        ):
-            rows.append((None, None, dimension, measure, float(value)))
-    return pl.DataFrame(rows, schema=TRUTH, orient="row")
+    return aligned_figures(own, panel_scores(places, PANEL, 4, standardised))
 
 
 def test_figures_lie_where_they_truly_are_as_often_as_their_intervals_say(figures: pl.DataFrame) -> None:
