@@ -206,10 +206,11 @@ def test_no_name_and_no_address_comes_into_the_workspace(study: Study, rater: Se
     for path in (tmp_path / "workspace").rglob("*"):
         if path.is_file():
             told = path.read_bytes()
-            if path.suffix == ".parquet":
-                told += pl.read_parquet(path).write_ndjson().encode()
+            table = told.find(b"PAR1")  # behind a digest in one file
+            if table >= 0:
+                told = told[:table] + pl.read_parquet(told[table:]).write_ndjson().encode()
             assert email.encode() not in told
-            assert b"@" not in told.replace(b"ARROW", b"") or path.suffix in (".parquet", ".xml")
+            assert b"@" not in told or path.suffix == ".xml"
 
 
 def test_a_rater_whose_account_is_gone_keeps_what_was_said(study: Study, session: Session, rater: Session) -> None:
