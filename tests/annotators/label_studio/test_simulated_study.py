@@ -32,7 +32,7 @@ from schemas.tables import DIMENSIONS
 from tests.annotators.label_studio import rules_by_hand
 from tests.annotators.label_studio.simulated_study import Study, conduct, corrected, flags_of
 from tests.conftest import Quiet
-from tests.quality.simulated_raters import PANEL, ratings
+from tests.quality.simulated_raters import PANEL, Array, ratings
 from tests.quality.true_figures import (
     aligned_figures,
     alpha,
@@ -160,12 +160,9 @@ def certification(study: Study) -> dict[str, Any]:
 
 def test_what_is_published_of_agreement_are_the_textbook_figures(study: Study) -> None:
     """Alpha and the share of equal scores, counted anew from what raters said of the cases that stayed."""
-    gone = rules_by_hand.flagged(by_hand(study))
-    told = study.told.filter((pl.col("occasion") == "first") & ~pl.col("case_id").is_in(list(gone)))
+    told = first_looks_that_count(study)
     published = {(row["dimension"], row["measure"]): row["estimate"] for row in certification(study)["agreement"]}
-    scores = told.pivot("rater", index="narrative_id", values=DIMENSIONS, separator="/")
-    columns = [[f"{name}/{rater}" for rater in study.raters] for name in DIMENSIONS]
-    values = np.stack([scores.select(names).cast(pl.Float64).to_numpy() for names in columns], 2)
+    _, values = scores_of(study, told)
     for dimension, of_raters in by_dimension(values):
         for metric in ("ordinal", "interval"):
             assert published[dimension, f"alpha_{metric}"] == pytest.approx(alpha(of_raters, metric), abs=1e-5)
@@ -176,6 +173,32 @@ def test_what_is_published_of_agreement_are_the_textbook_figures(study: Study) -
     pairs = [(a, b) for row in table for a, b in combinations(row[~np.isnan(row)], 2)]
     share = sum(a == b for a, b in pairs) / len(pairs)
     assert published["decision", "exact_share"] == pytest.approx(share, abs=1e-5)
+
+
+def test_what_is_published_of_the_evaluator_is_about_the_narratives_drawn_at_random(study: Study) -> None:
+    drawn = first_looks_that_count(study).filter(pl.col("inclusion_probability").is_not_null())
+    assert drawn["inclusion_probability"].n_unique() == 1  # so none counts more than another
+    names, values = scores_of(study, drawn)
+    own = pl.DataFrame({"narrative_id": names}).join(study.held, on="narrative_id", maintain_order="left")
+    textbook = aligned_figures(own.select(DIMENSIONS).to_numpy(), values)
+    for row in certification(study)["alignment"]:
+        same = pl.col("dimension").eq(row["dimension"]) & pl.col("measure").eq(row["measure"])
+        if row["estimate"] is not None:
+            assert row["estimate"] == pytest.approx(textbook.filter(same)["truth"].item(), abs=1e-5)
+
+
+def first_looks_that_count(study: Study) -> pl.DataFrame:
+    gone = rules_by_hand.flagged(by_hand(study))
+    return study.told.filter((pl.col("occasion") == "first") & ~pl.col("case_id").is_in(list(gone)))
+
+
+def scores_of(study: Study, told: pl.DataFrame) -> tuple[list[str], Array]:
+    """The narratives, and their scores: (narratives, raters, 6)."""
+    wide = told.sort("narrative_id").pivot("rater", index="narrative_id", values=DIMENSIONS, separator="/")
+    columns = [[f"{name}/{rater}" for rater in study.raters] for name in DIMENSIONS]
+    return wide["narrative_id"].to_list(), np.stack(
+        [wide.select(names).cast(pl.Float64).to_numpy() for names in columns], 2
+    )
 
 
 def test_planted_faults_that_were_certified_are_counted_exactly(study: Study, figures: pl.DataFrame) -> None:
@@ -227,13 +250,14 @@ def test_the_release_says_that_its_raters_were_programs(study: Study) -> None:
     assert not train["simulated"].any()
 
 
-def test_simulated_raters_certify_no_photograph_unless_that_is_allowed(study: Study) -> None:
+def test_simulated_raters_certify_no_photograph_unless_that_is_allowed(study: Study, tmp_path: Path) -> None:
     if not is_full(study):
         pytest.skip("only with the long rounds: test_certified_release.py does it with answers made up")
     real = [f"sources.{at}.synthetic=false" for at in range(3)]
-    real += ["release.allow_text_only=true", f"certification.annotations={study.pulled}"]
+    real += ["release.allow_text_only=true", f"certification.annotations={study.pulled}", f"releases={tmp_path}"]
     with pytest.raises(GateError, match=r"release\.counts\.simulated"):
         run_build(load_config(study.config, real), InProcess(), Quiet())
+    assert not list(tmp_path.glob("dermcot-*"))
     allowed = load_config(study.config, [*real, "certification.allow_simulated=true"])
     outcome = run_build(allowed, InProcess(), Quiet())
     assert outcome.release.manifest["simulated"] is True
