@@ -22,11 +22,13 @@ import pytest
 
 from annotators.label_studio.ledger import Ledger
 from annotators.label_studio.listing import keys_of
+from annotators.label_studio.push import Say
 from annotators.label_studio.server import Server, running_server
 from annotators.label_studio.session import opened
 from annotators.label_studio.study import server_digest
 from annotators.label_studio.tasks import IMAGES
-from flows.annotation import pull_study
+from flows.annotation import Pulled, pull_study
+from flows.cli import guarded
 from schemas.tables import DIMENSIONS
 from tests.annotators.label_studio.conftest import copied
 from tests.annotators.label_studio.study_parts import import_answered, ledger_in, made_up, panel, sign_up
@@ -42,12 +44,15 @@ class Crashing:
         self.server: Server = self._stack.enter_context(running_server(folder, environment=environment))
 
     def kill(self) -> None:
-        """SIGKILL, and start again."""
-        port = int(self.server.url.rpartition(":")[2])
+        """SIGKILL."""
         for child in psutil.Process().children():
             if any("label_studio" in part for part in child.cmdline()) and child.cwd() == str(self.folder):
                 child.kill()
         self._stack.close()
+
+    def start(self) -> None:
+        """Start again, with the same data at the same address."""
+        port = int(self.server.url.rpartition(":")[2])
         self.server = self._stack.enter_context(running_server(self.folder, port=port, environment=self._environment))
 
     def close(self) -> None:
@@ -111,6 +116,7 @@ def disturb(what: str, crashing: Crashing, folder: Path, cases: int, moments: li
         killed = time.monotonic()
         if server:
             crashing.kill()
+            crashing.start()
         else:
             process.kill()
             process.communicate()
@@ -177,6 +183,18 @@ def push_killed(crashing: Crashing, folder: Path, kills: int, cases: int, *, ser
     assert struck == kills
 
 
+def answered(crashing: Crashing, folder: Path, cases: int) -> tuple[Ledger, str, list[tuple[object, ...]]]:
+    """Push so many cases and answer all; the ledger, the server's name in it, and what was answered."""
+    finish("push", crashing, folder, cases)
+    ledger = ledger_in(folder)
+    name = server_digest(settings_in(folder, crashing.server.url))
+    accounts = {rater: number for number, rater in ledger.accounts(name, {}).items()}
+    with opened(crashing.server.url, crashing.server.token) as session:
+        given = import_answered(session, ledger, name, accounts, 1)
+    assert len(given) == ledger.assignments().height
+    return ledger, name, given
+
+
 def exactly(ledger: Ledger, given: list[tuple[object, ...]]) -> None:
     """The snapshot holds what was given and nothing else, every annotation once."""
     told = ledger.snapshot()
@@ -193,13 +211,7 @@ def exactly(ledger: Ledger, given: list[tuple[object, ...]]) -> None:
 def pull_killed(crashing: Crashing, folder: Path, kills: int, cases: int, *, server: bool) -> None:
     """Pull everything anew until there were so many kills, and look at the end of each pull."""
     roll, begun = dice(), time.monotonic()
-    finish("push", crashing, folder, cases)
-    ledger = ledger_in(folder)
-    name = server_digest(settings_in(folder, crashing.server.url))
-    accounts = {rater: number for number, rater in ledger.accounts(name, {}).items()}
-    with opened(crashing.server.url, crashing.server.token) as session:
-        given = import_answered(session, ledger, name, accounts, 1)
-    assert len(given) == ledger.assignments().height
+    ledger, name, given = answered(crashing, folder, cases)
     seconds, struck, runs = finish("pull", crashing, folder, cases), 0, 0
     exactly(ledger, given)
     for runs in range(1, 10 * kills):
@@ -228,14 +240,38 @@ WHAT = pytest.mark.parametrize("server", [False, True], ids=["our process", "the
 def test_killed_while_pushing_every_case_is_there_exactly_once(
     crashing: Crashing, tmp_path: Path, server: bool
 ) -> None:
-    push_killed(crashing, tmp_path, 3, 300, server=server)
+    push_killed(crashing, tmp_path, 2, 150, server=server)
 
 
 @WHAT
 def test_killed_while_pulling_no_annotation_is_lost_or_doubled(
     crashing: Crashing, tmp_path: Path, server: bool
 ) -> None:
-    pull_killed(crashing, tmp_path, 3, 200, server=server)
+    pull_killed(crashing, tmp_path, 2, 150, server=server)
+
+
+def test_a_server_that_stays_away_ends_the_pull_in_a_sentence_and_the_next_goes_on_from_there(
+    crashing: Crashing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, name, given = answered(crashing, tmp_path, 20)
+    raters = panel(2, MARK)
+
+    def pull(say: Say) -> Pulled:
+        with opened(crashing.server.url, crashing.server.token, 2) as session:
+            return pull_study(session, ledger, name, raters, say)
+
+    assert guarded(lambda: pull(lambda done, _: crashing.kill() if done == 1 else None)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Error: {crashing.server.url}/ does not answer (the connection broke): check that Label")
+    assert said.endswith("and run the same command again; nothing is lost\n")
+    assert ledger.snapshot() is None
+    assert guarded(lambda: pull(lambda *_: None)) == 2
+    assert capsys.readouterr().err.startswith("Error: nothing answers at ")
+    crashing.start()
+    pulled = pull(lambda *_: None)
+    assert pulled.fetched[0].new == 0
+    assert pulled.fetched[1].new > 0
+    exactly(ledger, given)
 
 
 @pytest.mark.soak
