@@ -202,7 +202,8 @@ def scores_of(study: Study, told: pl.DataFrame) -> tuple[list[str], Array]:
 
 
 def test_planted_faults_that_were_certified_are_counted_exactly(study: Study, figures: pl.DataFrame) -> None:
-    shown = study.told.filter(pl.col("planted").is_not_null() & (pl.col("decision") != "cannot_judge"))
+    strewn = study.told.filter(pl.col("planted").is_not_null() & (pl.col("occasion") != "practice"))
+    shown = strewn.filter(pl.col("decision") != "cannot_judge")
     fooled = shown.filter(pl.col("decision") == "certify")
     told = {"shown": shown.height, "certified": fooled.height}
     assert certification(study)["counts"]["planted"] == told
@@ -211,7 +212,7 @@ def test_planted_faults_that_were_certified_are_counted_exactly(study: Study, fi
     assert last is not None
     assert last[1]["certify"].stats[FOOLED] == dict(fooled.group_by("rater").len().sort("rater").iter_rows())
     published = pl.read_parquet(study.release / "data/*/*.parquet", columns=["narrative_id"])["narrative_id"]
-    assert not set(published) & set(study.told.filter(pl.col("planted").is_not_null())["narrative_id"])
+    assert not set(published) & set(strewn["narrative_id"])
 
 
 def by_hand(study: Study) -> list[dict[str, Any]]:
@@ -250,9 +251,8 @@ def test_the_release_says_that_its_raters_were_programs(study: Study) -> None:
     assert not train["simulated"].any()
 
 
+@pytest.mark.parametrize("study", [pytest.param("full", marks=pytest.mark.soak)], indirect=True)
 def test_simulated_raters_certify_no_photograph_unless_that_is_allowed(study: Study, tmp_path: Path) -> None:
-    if not is_full(study):
-        pytest.skip("only with the long rounds: test_certified_release.py does it with answers made up")
     real = [f"sources.{at}.synthetic=false" for at in range(3)]
     real += ["release.allow_text_only=true", f"certification.annotations={study.pulled}", f"releases={tmp_path}"]
     with pytest.raises(GateError, match=r"release\.counts\.simulated"):
