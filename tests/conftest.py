@@ -81,13 +81,11 @@ class Quiet:
         self.steps.append(report)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Where tests run side by side, those of a file stay together, and so do those that share one Label Studio."""
-    for item in items:
-        place = item.path.relative_to(REPOSITORY / "tests").as_posix()
-        group = "label_studio" if place.startswith("annotators/label_studio/") else place
-        item.add_marker(pytest.mark.xdist_group(group))
+    place = item.path.relative_to(REPOSITORY / "tests").as_posix()
+    group = "label_studio" if place.startswith("annotators/label_studio/") else place
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
