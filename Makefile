@@ -19,7 +19,7 @@ test: $(VENV)/all chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 # The browser that the tests look at reports with; where it cannot be installed they are skipped, saying so.
 chromium:

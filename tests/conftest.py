@@ -81,13 +81,6 @@ class Quiet:
         self.steps.append(report)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where tests run side by side, those of a file stay together, and so do those that share one Label Studio."""
-    place = item.path.relative_to(REPOSITORY / "tests").as_posix()
-    group = "label_studio" if place.startswith("annotators/label_studio/") else place
-    item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def trainer_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a plain environment: datasets and Pillow, none of our code."""
