@@ -138,7 +138,8 @@ def _correlation(n: Floats, a: Floats, b: Floats, a_squared: Floats, b_squared: 
     first, second = a_squared / n - (a / n) ** 2, b_squared / n - (b / n) ** 2
     known = (first > 1e-12) & (second > 1e-12)
     spread = np.sqrt(np.where(known, first * second, np.nan))
-    bounded: Floats = np.clip((product / n - a * b / n**2) / spread, -1.0, 1.0)
+    with np.errstate(invalid="ignore"):
+        bounded: Floats = np.clip((product / n - a * b / n**2) / spread, -1.0, 1.0)
     return bounded
 
 
