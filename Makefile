@@ -19,7 +19,7 @@ test: $(VENV)/all chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 # The browser that the tests look at reports with; where it cannot be installed they are skipped, saying so.
 chromium:
@@ -41,6 +41,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_annotate
 	$(BIN)/python -m tests.benchmarks.bench_transformers
 	$(BIN)/python -m tests.benchmarks.bench_engine_overhead
+	$(BIN)/python -m tests.benchmarks.bench_coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -14,12 +14,12 @@ from annotators.label_studio.ledger import RAW, Ledger
 from annotators.label_studio.pull import Fetched, fetch
 from annotators.label_studio.push import Say
 from annotators.label_studio.raters import Rater, pseudonyms, read_raters
+from annotators.label_studio.readings import READINGS
 from annotators.label_studio.session import Session, opened
 from annotators.label_studio.snapshot import known, snapshot
 from annotators.label_studio.study import Outcome, push_study, remember_accounts, server_digest
 from corpus.lease import Lease
 from flows.annotation_credentials import image_keys, study_secret, study_token
-from flows.annotation_material import material
 from schemas.config import Config
 from schemas.errors import UserError
 
@@ -40,6 +40,8 @@ class Pulled:
 
 def push_config(config: Config, say: Say = lambda done, total: None) -> Outcome:
     """Push what the configuration says; :class:`UserError` with one sentence for whatever is wrong."""
+    from flows.annotation_material import material
+
     secret = study_secret(config.annotate)
     raters = pseudonyms(_registry(config), secret)
     keys = image_keys(config.annotate)
@@ -78,8 +80,12 @@ def pull_study(
     accounts = {(server, number): rater for number, rater in numbers.items()}
     for other in sorted({r.server for r in everywhere} - {server}):
         accounts |= {(other, number): rater for number, rater in ledger.accounts(other, {}).items()}
-    tables = snapshot(raw, known(ledger.assignments(), everywhere, raters, accounts, ledger.screens()))
-    return Pulled(tuple(fetched), *tables, ledger.save_snapshot(*tables))
+    kept = ledger.readings(READINGS)
+    told = known(ledger.assignments(), everywhere, raters, accounts, ledger.screens())
+    annotations, quarantine, read = snapshot(raw, told, kept)
+    if not read["mark"].equals(kept["mark"]):
+        ledger.keep_readings(read)
+    return Pulled(tuple(fetched), annotations, quarantine, ledger.save_snapshot(annotations, quarantine))
 
 
 def study_lease(ledger: Ledger) -> Lease:

@@ -32,10 +32,15 @@ _RESAMPLES = 200
 def rater_figures(latest: pl.DataFrame, gold: pl.DataFrame | None) -> pl.DataFrame:
     """:data:`FIGURES` of every rater of the latest annotations; ``gold``: as :func:`gold_scores` gives it.
 
-    Practice is left out, and so are adjudications, since whoever adjudicates has read what others wrote.
+    Practice is left out, and so are adjudications, since whoever adjudicates has read what others wrote; as work done
+    they count all the same where a place in a rater's sequence is asked for.
     """
-    told = latest.filter(pl.col("occasion").is_in(["first", "repeat", "gold"]))
-    told = told.rename({"narrative_id": "item", "created_at": "sequence"})
+    everything = latest.rename({"narrative_id": "item", "created_at": "sequence"})
+    counts = pl.col("occasion").is_in(["first", "repeat", "gold"])
+    told = everything.filter(counts)
+    counts &= pl.col("planted").is_null()
+    placed = everything.with_columns(pl.when(counts).then(pl.col(name)).alias(name) for name in DIMENSIONS)
+    placed = placed.select("item", "rater", "occasion", "sequence", *DIMENSIONS)
     scored = told.filter(pl.col("planted").is_null() & pl.col("accuracy").is_not_null())
     scored = scored.select("item", "rater", "occasion", "sequence", *DIMENSIONS)
     again = scored.filter(pl.col("occasion") != "gold")
@@ -46,12 +51,12 @@ def rater_figures(latest: pl.DataFrame, gold: pl.DataFrame | None) -> pl.DataFra
         severity(scored, resamples=_RESAMPLES),
         retest(again, resamples=_RESAMPLES),
         automation_bias(decided.select("item", "rater", "occasion", "decision", "planted")),
-        drift(scored),
+        drift(placed),
     ]
     common = "mean"
     if gold is not None:
         common = dimensions_of(gold)[-1]
-        found += [gold_errors(scored, gold, resamples=_RESAMPLES), drift(scored, gold)]
+        found += [gold_errors(scored, gold, resamples=_RESAMPLES), drift(placed, gold)]
     rows = pl.concat([frame.select("dimension", *FIGURES) for frame in found])
     wanted = pl.when(pl.col("measure").str.starts_with("gold")).then(pl.lit(common)).otherwise(pl.lit("mean"))
     rows = rows.filter(pl.col("dimension").is_in(["decision"]) | (pl.col("dimension") == wanted))

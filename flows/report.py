@@ -6,15 +6,16 @@ import sys
 import time
 from collections import Counter
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from corpus.store import Store
-from flows.execute import StepReport, rejections_of
-from flows.plan import FOOLED
+if TYPE_CHECKING:
+    from corpus.store import Store
+    from flows.execute import StepReport
 
 #: A terminal gets a bar; a log file gets a line at most this often (seconds).
 _LOG_EVERY = 10.0
@@ -75,6 +76,8 @@ class Screen:
 
 def step_counts(report: StepReport, store: Store) -> dict[str, object]:
     """One step for tables and run.json: what it kept, and per record kind and rule what it rejected."""
+    from flows.execute import rejections_of  # its imports take a second, which a screen for progress need not cost
+
     rejected = rejections_of(report.output, store)
     rules = Counter(rejected.select("record_kind", "rule").rows())
     return {
@@ -91,6 +94,8 @@ def step_counts(report: StepReport, store: Store) -> dict[str, object]:
 
 def counts_table(reports: list[StepReport], store: Store) -> Table:
     """The closing table: each step's kept records, dropped records by rule, and whether it ran."""
+    from flows.execute import rejections_of
+
     table = Table(title="What each step kept and dropped", title_justify="left", pad_edge=False)
     for column, justify in (("step", "left"), ("kept", "left"), ("dropped, by reason", "left"), ("work", "right")):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -120,6 +125,8 @@ def _by_rule(rejected: pl.DataFrame) -> list[str]:
 
 def rater_warnings(reports: list[StepReport]) -> list[str]:
     """A line for every rater who certified a narrative with a planted fault; for whoever runs the build only."""
+    from flows.plan import FOOLED
+
     told: dict[str, int] = next((r.output.stats.get(FOOLED, {}) for r in reports if r.output.step == "certify"), {})
     return [
         f"[yellow]{rater} certified {n:,} narrative{'s' * (n != 1)} with a planted fault[/]: look at this rater's "

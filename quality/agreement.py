@@ -40,7 +40,7 @@ from quality.coefficients import (
     quadratic_kappa,
 )
 from quality.rating_tables import ScoreTable, decisions, score_table, score_tables
-from quality.resampling import Estimate, Figure, Floats, estimates, missing
+from quality.resampling import ONE_ITEM, Estimate, Figure, Floats, estimates, missing
 
 COLUMNS = pl.Schema(
     {
@@ -60,7 +60,6 @@ COLUMNS = pl.Schema(
 ONE_RATER = "fewer than two raters"
 NONE_SHARED = "no item was scored by two raters"
 NONE_COMPLETE = "no item was scored by every rater"
-ONE_ITEM = "only one item"
 NO_LIMITS = "no error at all, or nothing but error"
 
 _Row = tuple[object, ...]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from quality.rating_tables import dimensions_of, first_occasion, long_scores, mean_score, shared_dimensions
-from quality.resampling import Estimate, Figure, Floats, estimates, missing, weighted_mean
+from quality.resampling import ONE_ITEM, Estimate, Figure, Floats, estimates, missing, weighted_mean
 
 #: One row per dimension (``mean`` among them) and measure. ``measure``: ``bias`` (evaluator less raters), ``mae`` (mean
 #: absolute difference), both in points of the scale; ``pearson``, ``spearman``. ``low``, ``high``: 95 % interval
@@ -52,7 +52,6 @@ CALIBRATION_COLUMNS = pl.Schema(
 
 PROBABILITY = "inclusion_probability"
 NONE_SHARED = "no item has both scores"
-ONE_ITEM = "only one item"
 NO_PROBABILITY = "an item has no inclusion probability above 0 and up to 1"
 NO_ITEM = "no item in this bin"
 
@@ -139,7 +138,8 @@ def _correlation(n: Floats, a: Floats, b: Floats, a_squared: Floats, b_squared: 
     first, second = a_squared / n - (a / n) ** 2, b_squared / n - (b / n) ** 2
     known = (first > 1e-12) & (second > 1e-12)
     spread = np.sqrt(np.where(known, first * second, np.nan))
-    bounded: Floats = np.clip((product / n - a * b / n**2) / spread, -1.0, 1.0)
+    with np.errstate(invalid="ignore"):
+        bounded: Floats = np.clip((product / n - a * b / n**2) / spread, -1.0, 1.0)
     return bounded
 
 

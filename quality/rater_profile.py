@@ -26,7 +26,7 @@ from quality.rating_tables import (
     score_tables,
     shared_dimensions,
 )
-from quality.resampling import Estimate, Figure, Floats, estimates, missing, ratio, weighted_mean
+from quality.resampling import ONE_ITEM, Estimate, Figure, Floats, estimates, missing, ratio, weighted_mean
 
 COLUMNS = pl.Schema(
     {
@@ -44,7 +44,6 @@ COLUMNS = pl.Schema(
 NO_OTHERS = "no item was scored by another rater too"
 NO_GOLD = "no gold item was scored"
 NO_REPEAT = "no item was scored twice"
-ONE_ITEM = "only one item"
 RANK = "a rank has no interval"
 NONE_PLANTED = "no item of this kind was decided on"
 

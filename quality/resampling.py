@@ -27,6 +27,7 @@ LEVEL = 0.95
 MOST_UNDEFINED = 0.05
 
 NO_VARIANCE = "no variance"
+ONE_ITEM = "only one item"
 NOT_RESAMPLED = "no resamples asked for"
 ALL_ALIKE = "every resample gives the same figure"
 OFTEN_UNDEFINED = "undefined in many resamples"
@@ -141,10 +142,6 @@ def _shares(point: float, drawn: Floats, left_out: Floats, n_items: int) -> tupl
     deviations = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     squares = float((deviations**2).sum())
     acceleration = float((deviations**3).sum()) / (6 * squares**1.5) if squares > _TINY**2 else 0.0
-    shift = float(ndtri(below))
-
-    def share(place: float) -> float:
-        stretch = 1 - acceleration * place
-        return float(ndtr(shift + place / stretch)) if stretch > 0 else float(place > 0)
-
-    return share(shift - reach), share(shift + reach)
+    shift = ndtri(below)
+    low, high = (ndtr(shift + (shift + z) / (1 - acceleration * (shift + z))) for z in (-reach, reach))
+    return float(low), float(high)

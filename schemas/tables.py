@@ -209,10 +209,10 @@ CREDENTIALS = ("board_certified", "resident", "other")
 
 #: One rater's view of one narrative on one occasion, as it stood at one time; the history is kept, ``is_latest`` marks
 #: what counts. ``server``: digest of the server's address or name; ``rater``: pseudonym. Scores are null for a case
-#: that cannot be judged. ``planted``: the fault put into a gold narrative, null for none. ``inclusion_probability``:
-#: the chance with which the narrative came into the queue, null where it was chosen. ``pre_edit``: JSON of the
-#: narrative as it was shown; ``corrected``: JSON of the one that a reviser wrote. ``flags`` and ``cannot_judge``: words
-#: of the labelling screen.
+#: that cannot be judged. ``planted``: the fault put into a gold or practice narrative, null for none.
+#: ``inclusion_probability``: the chance with which the narrative came into the queue, null where it was chosen.
+#: ``pre_edit``: JSON of the narrative as it was shown; ``corrected``: JSON of the one that a reviser wrote. ``flags``
+#: and ``cannot_judge``: words of the labelling screen.
 ANNOTATIONS = _table(
     "annotations",
     1,

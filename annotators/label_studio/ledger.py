@@ -11,6 +11,7 @@ there can always be explained.
 - ``screens/DIGEST.xml``: the labelling screens in use
 - ``raw/SERVER-ID/DIGEST.parquet``: rows of :data:`RAW`, what was seen on the server
 - ``snapshots/DIGEST.parquet``, ``quarantine/DIGEST.parquet`` and ``LATEST``
+- ``readings``: a digest and a table, kept by a pull to spare the next one work; to delete it loses nothing
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import polars as pl
 
 from annotators.label_studio.queue import PLAN
-from corpus.digests import canonical_json, table_digest
+from corpus.digests import canonical_json, digest_bytes, table_digest
 from corpus.filesystem import Folder
 from schemas.errors import StoreError, UserError
 
@@ -160,6 +161,21 @@ class Ledger:
         if names is None:
             return None
         return self._frame(names["snapshot"]), self._frame(names["quarantine"])
+
+    def readings(self, schema: pl.Schema) -> pl.DataFrame:
+        """What was kept by :meth:`keep_readings`; nothing when there is none, or it is damaged or of another kind."""
+        try:
+            digest, data = (kept := self.folder.read("readings"))[:64], kept[64:]
+        except FileNotFoundError:
+            return pl.DataFrame(schema=schema)
+        frame = pl.read_parquet(io.BytesIO(data)) if digest == digest_bytes(data).encode() else pl.DataFrame()
+        return frame if frame.schema == schema else pl.DataFrame(schema=schema)
+
+    def keep_readings(self, readings: pl.DataFrame) -> None:
+        """Replace what is kept to spare the next pull work."""
+        sink = io.BytesIO()
+        readings.write_parquet(sink, compression="zstd", statistics=False)
+        self.folder.write("readings", digest_bytes(sink.getvalue()).encode() + sink.getvalue())
 
     def _latest(self) -> Mapping[str, str] | None:
         try:

@@ -25,6 +25,8 @@ from schemas.errors import UserError
 #: A change may be committed a little after the time it wrote down. What an import under way brings later than that is
 #: missed by time and found by count.
 MARGIN = datetime.timedelta(minutes=1)
+#: What makes an annotation: its number alone may be given again after a deletion.
+IDENTITY = ["server", "project_id", "task_id", "server_annotation_id", "created_at"]
 _SOME = [condition("total_annotations", "greater", "Number", 0)]
 _SKIPPED = [condition("cancelled_annotations", "greater", "Number", 0)]
 #: Above this share of a project's known tasks it is quicker to read all of them.
@@ -64,13 +66,9 @@ def fetch(session: Session, ledger: Ledger, record: ProjectRecord) -> Fetched:
 
 def live_of(raw: pl.DataFrame) -> pl.DataFrame:
     """The last state of every annotation that was not seen to be deleted."""
-    deleted = raw.filter(pl.col("raw").is_null()).select(_IDENTITY)
-    last = raw.filter(pl.col("raw").is_not_null()).sort("updated_at", "raw").unique(_IDENTITY, keep="last")
-    return last.join(deleted, on=_IDENTITY, how="anti").sort(_IDENTITY)
-
-
-#: What makes an annotation: its number alone may be given again after a deletion.
-_IDENTITY = ["server", "project_id", "task_id", "server_annotation_id", "created_at"]
+    deleted = raw.filter(pl.col("raw").is_null()).select(IDENTITY)
+    last = raw.filter(pl.col("raw").is_not_null()).sort("updated_at", "raw").unique(IDENTITY, keep="last")
+    return last.join(deleted, on=IDENTITY, how="anti").sort(IDENTITY)
 
 
 def _everything(session: Session, record: ProjectRecord, known: pl.DataFrame) -> pl.DataFrame:
@@ -80,12 +78,16 @@ def _everything(session: Session, record: ProjectRecord, known: pl.DataFrame) ->
 
 def _changed(session: Session, record: ProjectRecord, known: pl.DataFrame) -> pl.DataFrame:
     latest = datetime.datetime.fromisoformat(str(known["task_updated_at"].max()))
-    since = (latest - MARGIN).isoformat().replace("+00:00", "Z")
+    since = (latest - MARGIN).isoformat(timespec="microseconds").replace("+00:00", "Z")  # without a fraction: 500
     seen = dict(known.group_by("task_id").agg(pl.col("task_updated_at").max()).iter_rows())
-    recent = tasks_of(
-        session, record.project_id, "id,updated_at", [condition("updated_at", "greater", "Datetime", since)]
-    )
-    ids = {int(task["id"]) for task in recent if seen.get(task["id"]) != task["updated_at"]}
+    fields = "id,updated_at,total_annotations,cancelled_annotations"
+    recent = tasks_of(session, record.project_id, fields, [condition("updated_at", "greater", "Datetime", since)])
+    ids = {
+        int(task["id"])
+        for task in recent
+        if seen.get(task["id"]) != task["updated_at"]
+        and (task["id"] in seen or task["total_annotations"] or task["cancelled_annotations"])
+    }
     if len(ids) > _ALL_ABOVE * len(seen):
         return _everything(session, record, known)
     return _news(record, tasks_by_id(session, record.project_id, ANNOTATED, ids), known, ids)
@@ -98,7 +100,7 @@ def _news(record: ProjectRecord, tasks: list[dict[str, Any]], known: pl.DataFram
     new = rows.join(known.filter(pl.col("raw").is_not_null()), on=same, how="anti")
     before = live_of(known).filter(pl.col("task_id").is_in(sorted(looked_at)))
     moved = {int(task["id"]): str(task["updated_at"]) for task in tasks}
-    gone = before.join(rows, on=_IDENTITY, how="anti").with_columns(
+    gone = before.join(rows, on=IDENTITY, how="anti").with_columns(
         pl.lit(None, dtype=pl.String).alias("raw"),
         pl.col("task_id").replace_strict(moved, default=pl.col("task_updated_at"), return_dtype=pl.String)
         .alias("task_updated_at"),

@@ -7,41 +7,17 @@ deleted or cannot be read. What is set aside is told with its reasons and keeps 
 
 from __future__ import annotations
 
-import datetime
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from annotators.label_studio.answers import Answers, read_answers
-from annotators.label_studio.ledger import RAW, SHARED, ProjectRecord
-from annotators.label_studio.pull import live_of
+from annotators.label_studio.ledger import ProjectRecord
+from annotators.label_studio.pull import IDENTITY, live_of
 from annotators.label_studio.raters import Rater
+from annotators.label_studio.readings import QUARANTINE, READINGS, Known, readings
 from annotators.label_studio.screen import assert_config
-from corpus.digests import digest_of
-from schemas.narrative import narrative_from_json, narrative_to_json
-from schemas.scoring import SCORES
-from schemas.tables import ANNOTATIONS, DIMENSIONS, polars_schema
 
-#: ``rule``: unknown_key | unknown_screen | unknown_rater | another_author | unreadable | deleted.
-QUARANTINE = pl.Schema({**RAW, "rater": pl.String(), "rule": pl.String(), "reasons": pl.List(pl.String())})
-
-_ANNOTATIONS = polars_schema(ANNOTATIONS)
-_Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What annotations are read with. ``raters``: pseudonym -> rater; ``accounts``: (server, number of an account) ->
-    pseudonym of the rater it belongs to; ``readable``: digests of the labelling screens whose answers can be read."""
-
-    assignments: Mapping[str, _Row]
-    projects: Mapping[tuple[str, int], ProjectRecord]
-    raters: Mapping[str, Rater]
-    accounts: Mapping[tuple[str, int], str]
-    readable: frozenset[str]
+_NONE = pl.DataFrame(schema=READINGS)
 
 
 def known(
@@ -61,142 +37,43 @@ def known(
     )
 
 
-def snapshot(raw: pl.DataFrame, told: Known) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The tables :data:`schemas.tables.ANNOTATIONS` and :data:`QUARANTINE` of all that was seen (``raw``)."""
-    alive = {_identity(row) for row in live_of(raw).iter_rows(named=True)}
-    rows: list[_Row] = []
-    aside: list[_Row] = []
-    for states in _by_annotation(raw):
-        read, refused = _read(states, told)
-        if _identity(states[0]) not in alive:
-            rater = told.projects[states[0]["server"], states[0]["project_id"]].rater
-            refused.append(
-                {**states[-1], "rater": rater, "rule": "deleted", "reasons": ["It was deleted on the server."]}
-            )
-            read = [{**row, "is_latest": False} for row in read]
-        rows += read
-        aside += refused
+def snapshot(
+    raw: pl.DataFrame, told: Known, kept: pl.DataFrame = _NONE
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The tables :data:`schemas.tables.ANNOTATIONS` and ``QUARANTINE`` of all that was seen (``raw``), and
+    :data:`annotators.label_studio.readings.READINGS` to keep for the next time.
+
+    Those ``kept`` from the time before save work and change nothing.
+    """
+    read = readings(raw, told, kept)
+    alive = live_of(raw).select(IDENTITY)
+    frame = pl.concat(
+        [
+            _within(read.join(alive, on=IDENTITY, how="semi"), "rows"),
+            _within(read.join(alive, on=IDENTITY, how="anti"), "rows").with_columns(is_latest=pl.lit(value=False)),
+        ]
+    )
     order = ["narrative_id", "rater", "occasion", "updated_at", "annotation_id"]
-    frame = _latest_only(pl.DataFrame(rows, schema=_ANNOTATIONS)).sort(order)
-    set_aside = pl.DataFrame(aside, schema=QUARANTINE)
-    return frame, set_aside.sort("key", "updated_at", "server_annotation_id", "rule", "raw")
+    aside = pl.concat([_within(read, "aside"), _deleted(raw, alive, told)])
+    order_aside = ["key", "updated_at", "server_annotation_id", "rule", "raw"]
+    return _latest_only(frame).sort(order), aside.sort(order_aside, maintain_order=True), read
 
 
-def _read(states: list[_Row], told: Known) -> tuple[list[_Row], list[_Row]]:
-    """The rows of one annotation, the last of them latest if it is the last word, and what of it is set aside."""
-    record = told.projects[states[0]["server"], states[0]["project_id"]]
-    assignment = told.assignments.get(states[0]["key"])
-    rows: list[_Row] = []
-    aside: list[_Row] = []
-    for number, (state, annotation) in enumerate(_revisions(states)):
-        rater, why = _author(annotation, record, assignment, told)
-        if why is None and record.config_digest not in told.readable:
-            why = ("unknown_screen", ["The labelling screen it was given on is not known."])
-        answers: Answers | list[str] = []
-        if why is None and assignment is not None:
-            shown = narrative_from_json(assignment["pre_edit"]) if '"corrected"' in state["raw"] else None
-            answers = read_answers(annotation, shown)
-        if why is None and isinstance(answers, list):
-            why = ("unreadable", answers)
-        if why is None or why[0] != "another_author":
-            rows = [{**row, "is_latest": False} for row in rows]
-        if why is not None:
-            aside.append({**state, "rater": rater, "rule": why[0], "reasons": why[1]})
-            continue
-        assert isinstance(answers, Answers)
-        assert assignment is not None
-        facts = _facts(state, record, assignment, rater, told.raters[rater])
-        name = digest_of(*_identity(state), number)[:32]
-        rows.append({**facts, **_said(answers), "annotation_id": name, "revision": number, "is_latest": True})
-    return rows, aside
+def _within(read: pl.DataFrame, part: str) -> pl.DataFrame:
+    """The rows of all lists of a column as a table of their own."""
+    return read.select(part).filter(pl.col(part).list.len() > 0).explode(part).unnest(part)
 
 
-def _by_annotation(raw: pl.DataFrame) -> Iterable[list[_Row]]:
-    found: dict[tuple[Any, ...], list[_Row]] = {}
-    for row in raw.filter(pl.col("raw").is_not_null()).sort(list(RAW)).iter_rows(named=True):
-        found.setdefault(_identity(row), []).append(row)
-    for identity in sorted(found):
-        yield sorted(found[identity], key=lambda row: (row["updated_at"], row["raw"]))
-
-
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["server"], row["project_id"], row["task_id"], row["server_annotation_id"], row["created_at"])
-
-
-def _revisions(states: list[_Row]) -> list[tuple[_Row, dict[str, Any]]]:
-    """The last state of each content by each author, in the order in which they came, with the annotation in it."""
-    revisions: list[tuple[_Row, dict[str, Any]]] = []
-    before = None
-    for state in states:
-        annotation = json.loads(state["raw"])
-        told = (annotation.get("updated_by"), annotation.get("completed_by"))
-        content = (told, _content(annotation)) if len(states) > 1 else None
-        if revisions and content == before:
-            revisions[-1] = (state, annotation)
-        else:
-            revisions.append((state, annotation))
-        before = content
-    return revisions
-
-
-def _content(told: Mapping[str, Any]) -> Any:
-    result = told.get("result")
-    if not isinstance(result, list):
-        return json.dumps(result, sort_keys=True)
-    items = [{k: v for k, v in item.items() if k not in ("id", "origin", "meta")} if isinstance(item, dict) else item
-             for item in result]  # fmt: skip
-    return sorted(json.dumps(item, sort_keys=True) for item in items), bool(told.get("was_cancelled"))
-
-
-def _author(
-    annotation: Mapping[str, Any], record: ProjectRecord, assignment: Mapping[str, Any] | None, told: Known
-) -> tuple[str, tuple[str, list[str]] | None]:
-    """The rater who wrote it, and why it does not count, if it does not."""
-    accounts, raters = told.accounts, told.raters
-    by, last = annotation.get("completed_by"), annotation.get("updated_by")
-    rater = accounts.get((record.server, by), "") if isinstance(by, int) else ""
-    if assignment is None or assignment["rater"] != record.rater:
-        return rater, ("unknown_key", ["Nothing was assigned under this key in this project."])
-    wanted = record.rater if record.rater != SHARED else rater
-    if rater == wanted and wanted and wanted not in raters:
-        return rater, ("unknown_rater", ["Its rater stands in the file of raters no more; active: false would do."])
-    if not wanted or rater != wanted:
-        return rater, ("another_author", ["It was written by somebody to whom the project does not belong."])
-    if last is None and raters[wanted].kind == "human":
-        return rater, ("another_author", ["It was imported, not given on the labelling screen."])
-    if last is not None and accounts.get((record.server, last)) != wanted:
-        return rater, ("another_author", ["It was changed by somebody to whom the project does not belong."])
-    return rater, None
-
-
-def _facts(
-    state: _Row, record: ProjectRecord, assignment: Mapping[str, Any], pseudonym: str, rater: Rater
-) -> dict[str, Any]:
-    taken = ("narrative_id", "case_id", "occasion", "planted", "inclusion_probability", "pre_edit")
-    return {
-        **{name: state[name] for name in ("server", "project_id", "task_id", "server_annotation_id")},
-        **{name: assignment[name] for name in taken},
-        "rater": pseudonym,
-        "rater_kind": rater.kind,
-        "credential": rater.credential,
-        "scale_low": float(min(SCORES)),
-        "scale_high": float(max(SCORES)),
-        "created_at": datetime.datetime.fromisoformat(state["created_at"]),
-        "updated_at": datetime.datetime.fromisoformat(state["updated_at"]),
-        "config_digest": record.config_digest,
-    }
-
-
-def _said(answers: Answers) -> dict[str, Any]:
-    return {
-        **{name: float(answers.scores[name]) if answers.scores else None for name in DIMENSIONS},
-        "decision": answers.decision or "cannot_judge",
-        "critique": answers.critique,
-        "flags": list(answers.flags),
-        "cannot_judge": list(answers.cannot_judge),
-        "corrected": None if answers.corrected is None else narrative_to_json(answers.corrected),
-        "seconds": answers.seconds,
-    }
+def _deleted(raw: pl.DataFrame, alive: pl.DataFrame, told: Known) -> pl.DataFrame:
+    """The last state of every annotation that was seen to be deleted, to be set aside."""
+    last = raw.filter(pl.col("raw").is_not_null()).sort("updated_at", "raw", "task_updated_at")
+    dead = last.unique(IDENTITY, keep="last").join(alive, on=IDENTITY, how="anti").sort(IDENTITY)
+    raters = [told.projects[place].rater for place in dead.select("server", "project_id").iter_rows()]
+    return dead.with_columns(
+        pl.Series("rater", raters, dtype=pl.String),
+        pl.lit("deleted").alias("rule"),
+        pl.lit(["It was deleted on the server."]).alias("reasons"),
+    ).select(list(QUARANTINE))
 
 
 def _latest_only(frame: pl.DataFrame) -> pl.DataFrame:

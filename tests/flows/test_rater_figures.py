@@ -40,6 +40,17 @@ def answers() -> list[dict[str, Any]]:
     return rows
 
 
+def twice_the_work() -> pl.DataFrame:
+    """b falls by a twelfth with every narrative, and between any two is other work, which counts in no figure."""
+    rows = []
+    for n in range(12):
+        other: dict[str, Any] = {"occasion": "gold", "planted": "wrong_site"} if n % 2 else {"occasion": "practice"}
+        rows += [answer(f"n{n}", "a", score=4.0, created_at=_at(2 * n)),
+                 answer(f"n{n}", "b", score=3.5 - n / 12, created_at=_at(2 * n)),
+                 answer(f"x{n}", "b", score=0.0, created_at=_at(2 * n + 1), **other)]  # fmt: skip
+    return snapshot(*rows)
+
+
 def _at(minute: int) -> Any:
     from datetime import UTC, datetime, timedelta
 
@@ -64,6 +75,7 @@ def test_figures_of_each_rater() -> None:
     assert figure(rows, "b", "sound_certified")[0] == 1.0
     drift, n = figure(rows, "b", "consensus_drift")
     assert n == 14 and drift != 0
+    assert figure(rater_figures(twice_the_work(), None), "b", "consensus_drift") == (round(-100 / 12 / 2, 3), 12)
     assert "gold_drift" not in set(rows["measure"])  # two gold narratives make no line
     assert "gold_mae" not in set(rater_figures(snapshot(*answers()), None)["measure"])
     assert rater_figures(snapshot(), None).is_empty()

@@ -16,13 +16,12 @@ from quality.agreement import (
     NO_LIMITS,
     NONE_COMPLETE,
     NONE_SHARED,
-    ONE_ITEM,
     ONE_RATER,
     decision_agreement,
     icc_for_other_raters,
     score_agreement,
 )
-from quality.resampling import ALL_ALIKE, NO_VARIANCE
+from quality.resampling import ALL_ALIKE, NO_VARIANCE, ONE_ITEM
 from schemas.tables import DIMENSIONS
 from tests.quality.rating_frames import KRIPPENDORFF, SHROUT_FLEISS, Array, covers, number, one, panel, ratings
 

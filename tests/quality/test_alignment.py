@@ -13,12 +13,11 @@ from quality.alignment import (
     NO_ITEM,
     NO_PROBABILITY,
     NONE_SHARED,
-    ONE_ITEM,
     alignment,
     calibration,
     correlations,
 )
-from quality.resampling import ALL_ALIKE, NO_VARIANCE
+from quality.resampling import ALL_ALIKE, NO_VARIANCE, ONE_ITEM
 from schemas.tables import DIMENSIONS
 from tests.quality.rating_frames import Array, covers, number, one, panel, ratings
 

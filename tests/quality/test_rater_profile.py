@@ -13,13 +13,12 @@ from quality.rater_profile import (
     NO_OTHERS,
     NO_REPEAT,
     NONE_PLANTED,
-    ONE_ITEM,
     automation_bias,
     gold_errors,
     retest,
     severity,
 )
-from quality.resampling import ALL_ALIKE, NO_VARIANCE
+from quality.resampling import ALL_ALIKE, NO_VARIANCE, ONE_ITEM
 from schemas.tables import DIMENSIONS
 from tests.quality.rating_frames import SHROUT_FLEISS, Array, covers, number, one, panel, ratings
 

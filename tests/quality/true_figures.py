@@ -12,6 +12,7 @@ from itertools import combinations
 
 import numpy as np
 import polars as pl
+from scipy.stats import rankdata
 
 from quality.agreement import decision_agreement, score_agreement
 from quality.rater_drift import drift
@@ -131,6 +132,22 @@ def panel_scores(places: Array, panel: Sequence[SimulatedRater], seed: int, eval
     n, k = places.shape
     looks = Rows(np.arange(n).repeat(k), np.tile(np.arange(k), n), places.ravel(), np.zeros(n * k, bool))
     return simulate(looks, n, panel, seed, evaluator).scores.reshape(n, k, -1)
+
+
+def aligned_figures(evaluator: Array, panel: Array) -> pl.DataFrame:
+    """:data:`TRUTH` of an evaluator (texts, 6) beside the mean of a panel (texts, raters, 6), from all the texts."""
+    rows: list[_Row] = []
+    for (dimension, ours), (_, theirs) in zip(by_dimension(evaluator), by_dimension(panel), strict=True):
+        judged = ~np.isnan(theirs).all(1)
+        a, b = ours[judged], np.nanmean(theirs[judged], axis=1).round(9)
+        for measure, value in (
+            ("bias", (a - b).mean()),
+            ("mae", np.abs(a - b).mean()),
+            ("pearson", np.corrcoef(a, b)[0, 1]),
+            ("spearman", np.corrcoef(rankdata(a), rankdata(b))[0, 1]),
+        ):
+            rows.append((None, None, dimension, measure, float(value)))
+    return pl.DataFrame(rows, schema=TRUTH, orient="row")
 
 
 def by_dimension(scores: Array) -> Iterator[tuple[str, Array]]:

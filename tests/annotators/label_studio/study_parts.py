@@ -153,25 +153,28 @@ def answer_all(
     return given
 
 
-def import_answered(session: Session, ledger: Ledger, name: str, accounts: Mapping[str, int], each: int) -> None:
-    """Turn every task of every project into one that comes with ``each`` annotations; quick, for simulated raters."""
+def import_answered(
+    session: Session, ledger: Ledger, name: str, accounts: Mapping[str, int], each: int
+) -> list[tuple[Any, ...]]:
+    """Turn every task of every project into one that comes with ``each`` annotations; quick, for simulated raters.
+
+    Returns what was given, sorted: key, six scores, seconds.
+    """
+    given = []
     for record in ledger.projects(name):
         tasks = tasks_of(session, record.project_id, "id,data")
         session.post("api/dm/actions", {"selectedItems": {"all": True, "excluded": []}, "filters": {
             "conjunction": "and", "items": []}}, id="delete_tasks", project=record.project_id)  # fmt: skip
         by = accounts[record.rater]
-        answered = [
-            {
-                "data": task["data"],
-                "annotations": [
-                    {"result": answer((at % 6, 4, 4, 3, 5, 4)), "completed_by": by, "lead_time": 10.0 + at % 30}
-                    for _ in range(each)
-                ],
-            }
-            for at, task in enumerate(tasks)
-        ]
+        answered = []
+        for at, task in enumerate(tasks):
+            told = [((at % 6, (at + copy) % 6, 4, 3, 5, at // 6 % 6), 10.0 + at + copy / 4) for copy in range(each)]
+            given += [(task["data"]["key"], *scores, seconds) for scores, seconds in told]
+            annotations = [{"result": answer(s), "completed_by": by, "lead_time": seconds} for s, seconds in told]
+            answered.append({"data": task["data"], "annotations": annotations})
         for at in range(0, len(answered), 300):
             session.post(f"api/projects/{record.project_id}/import", answered[at : at + 300])
+    return sorted(given)
 
 
 def ledger_in(folder: Path) -> Ledger:

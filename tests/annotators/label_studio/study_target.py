@@ -1,4 +1,7 @@
-"""Pushes or pulls a study as a process of its own, to be killed: study_target.py push|pull URL TOKEN FOLDER CASES."""
+"""Pushes or pulls a study as a process of its own, to be killed: study_target.py push|pull URL TOKEN FOLDER CASES.
+
+Its first line is :data:`AT_WORK`, told when it is about to begin: what came before is the start of any Python program.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from flows.cli import guarded
 from schemas.config import AnnotateSettings
 from tests.annotators.label_studio.study_parts import SECRET, ledger_in, made_up, panel
 
-MARK = "kill"
+MARK, AT_WORK = "kill", "at work"
+EXTRAS = 20
 
 
 def settings_in(folder: Path, url: str, raters_per_case: int = 2) -> AnnotateSettings:
@@ -28,8 +32,10 @@ def main() -> None:
     what, url, token, folder, cases = sys.argv[1:]
     settings, ledger, raters = settings_in(Path(folder), url), ledger_in(Path(folder)), panel(2, MARK)
     with opened(url, token, 60) as session, Lease(ledger.folder, "workspace"):
+        material = made_up(int(cases), extras=EXTRAS)
+        print(AT_WORK, flush=True)
         if what == "push":
-            push_study(session, ledger, settings, raters, SECRET, made_up(int(cases), extras=20))
+            push_study(session, ledger, settings, raters, SECRET, material)
         else:
             print(pull_study(session, ledger, server_digest(settings), raters).path)
 

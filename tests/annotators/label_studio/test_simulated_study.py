@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import binom, rankdata, t
+from scipy.stats import binom, t
 
 from annotators.label_studio.server import Server
 from corpus.annotations import read_snapshot
@@ -32,9 +32,9 @@ from schemas.tables import DIMENSIONS
 from tests.annotators.label_studio import rules_by_hand
 from tests.annotators.label_studio.simulated_study import Study, conduct, corrected, flags_of
 from tests.conftest import Quiet
-from tests.quality.simulated_raters import PANEL, ratings
+from tests.quality.simulated_raters import PANEL, Array, ratings
 from tests.quality.true_figures import (
-    TRUTH,
+    aligned_figures,
     alpha,
     by_dimension,
     compared,
@@ -50,9 +50,9 @@ SMALL = {
 }
 #: 300 cases, and beside them narratives drawn at random.
 FULL = {"split": {"certify_queue": 0.8}, "certification": {"size": 375, "random_share": 0.2}}
-#: Figures of one study go along with one another: misses scatter as if one in so many were independent
-#: (python -m tests.benchmarks.bench_coverage).
-ALIKE = 5
+#: Figures of one study go along with one another, so misses come in bunches: they scatter as if one figure in so many
+#: were independent (python -m tests.benchmarks.bench_coverage).
+ALIKE = 8
 #: Fewer items than this say too little to be held to an interval.
 LEAST_ITEMS = 10
 #: States that a narrative which only first looks were given to is in; corrections beside them wait for raters.
@@ -103,7 +103,7 @@ def test_what_is_pulled_is_what_each_rater_answered(study: Study) -> None:
 @pytest.fixture(scope="module")
 def figures(study: Study) -> pl.DataFrame:
     """Estimate, interval and truth of every figure of the pulled answers, and of the alignment that was published."""
-    many = 200_000 if is_full(study) else 40_000
+    many = 200_000 if is_full(study) else 20_000
     pulled = read_snapshot(str(study.pulled)).with_columns(place=pl.col("created_at").rank().over("rater") - 1)
     found = found_figures(ratings(pulled), study.levels)
     aligned = pl.DataFrame(certification(study)["alignment"], infer_schema_length=None).select(
@@ -129,19 +129,7 @@ def true_alignment(study: Study, many: int) -> pl.DataFrame:
     places = generator.choice(places[~np.isnan(places).any(1)], many)
     own = study.held.select(DIMENSIONS).to_numpy()[drawn]
     standardised = np.array([study.evaluator[name] for name in study.held["narrative_id"]])[drawn]
-    said = panel_scores(places, PANEL, 4, standardised)
-    rows: list[tuple[Any, ...]] = []
-    for (dimension, ours), (_, theirs) in zip(by_dimension(own), by_dimension(said), strict=True):
-        judged = ~np.isnan(theirs).all(1)
-        a, b = ours[judged], np.nanmean(theirs[judged], axis=1)
-        for measure, value in (
-            ("bias", (a - b).mean()),
-            ("mae", np.abs(a - b).mean()),
-            ("pearson", np.corrcoef(a, b)[0, 1]),
-            ("spearman", np.corrcoef(rankdata(a), rankdata(b.round(9)))[0, 1]),
-        ):
-            rows.append((None, None, dimension, measure, float(value)))
-    return pl.DataFrame(rows, schema=TRUTH, orient="row")
+    return aligned_figures(own, panel_scores(places, PANEL, 4, standardised))
 
 
 def test_figures_lie_where_they_truly_are_as_often_as_their_intervals_say(figures: pl.DataFrame) -> None:
@@ -172,12 +160,9 @@ def certification(study: Study) -> dict[str, Any]:
 
 def test_what_is_published_of_agreement_are_the_textbook_figures(study: Study) -> None:
     """Alpha and the share of equal scores, counted anew from what raters said of the cases that stayed."""
-    gone = rules_by_hand.flagged(by_hand(study))
-    told = study.told.filter((pl.col("occasion") == "first") & ~pl.col("case_id").is_in(list(gone)))
+    told = first_looks_that_count(study)
     published = {(row["dimension"], row["measure"]): row["estimate"] for row in certification(study)["agreement"]}
-    scores = told.pivot("rater", index="narrative_id", values=DIMENSIONS, separator="/")
-    columns = [[f"{name}/{rater}" for rater in study.raters] for name in DIMENSIONS]
-    values = np.stack([scores.select(names).cast(pl.Float64).to_numpy() for names in columns], 2)
+    _, values = scores_of(study, told)
     for dimension, of_raters in by_dimension(values):
         for metric in ("ordinal", "interval"):
             assert published[dimension, f"alpha_{metric}"] == pytest.approx(alpha(of_raters, metric), abs=1e-5)
@@ -190,8 +175,35 @@ def test_what_is_published_of_agreement_are_the_textbook_figures(study: Study) -
     assert published["decision", "exact_share"] == pytest.approx(share, abs=1e-5)
 
 
+def test_what_is_published_of_the_evaluator_is_about_the_narratives_drawn_at_random(study: Study) -> None:
+    drawn = first_looks_that_count(study).filter(pl.col("inclusion_probability").is_not_null())
+    assert drawn["inclusion_probability"].n_unique() == 1  # so none counts more than another
+    names, values = scores_of(study, drawn)
+    own = pl.DataFrame({"narrative_id": names}).join(study.held, on="narrative_id", maintain_order="left")
+    textbook = aligned_figures(own.select(DIMENSIONS).to_numpy(), values)
+    for row in certification(study)["alignment"]:
+        same = pl.col("dimension").eq(row["dimension"]) & pl.col("measure").eq(row["measure"])
+        if row["estimate"] is not None:
+            assert row["estimate"] == pytest.approx(textbook.filter(same)["truth"].item(), abs=1e-5)
+
+
+def first_looks_that_count(study: Study) -> pl.DataFrame:
+    gone = rules_by_hand.flagged(by_hand(study))
+    return study.told.filter((pl.col("occasion") == "first") & ~pl.col("case_id").is_in(list(gone)))
+
+
+def scores_of(study: Study, told: pl.DataFrame) -> tuple[list[str], Array]:
+    """The narratives, and their scores: (narratives, raters, 6)."""
+    wide = told.sort("narrative_id").pivot("rater", index="narrative_id", values=DIMENSIONS, separator="/")
+    columns = [[f"{name}/{rater}" for rater in study.raters] for name in DIMENSIONS]
+    return wide["narrative_id"].to_list(), np.stack(
+        [wide.select(names).cast(pl.Float64).to_numpy() for names in columns], 2
+    )
+
+
 def test_planted_faults_that_were_certified_are_counted_exactly(study: Study, figures: pl.DataFrame) -> None:
-    shown = study.told.filter(pl.col("planted").is_not_null() & (pl.col("decision") != "cannot_judge"))
+    strewn = study.told.filter(pl.col("planted").is_not_null() & (pl.col("occasion") != "practice"))
+    shown = strewn.filter(pl.col("decision") != "cannot_judge")
     fooled = shown.filter(pl.col("decision") == "certify")
     told = {"shown": shown.height, "certified": fooled.height}
     assert certification(study)["counts"]["planted"] == told
@@ -200,7 +212,7 @@ def test_planted_faults_that_were_certified_are_counted_exactly(study: Study, fi
     assert last is not None
     assert last[1]["certify"].stats[FOOLED] == dict(fooled.group_by("rater").len().sort("rater").iter_rows())
     published = pl.read_parquet(study.release / "data/*/*.parquet", columns=["narrative_id"])["narrative_id"]
-    assert not set(published) & set(study.told.filter(pl.col("planted").is_not_null())["narrative_id"])
+    assert not set(published) & set(strewn["narrative_id"])
 
 
 def by_hand(study: Study) -> list[dict[str, Any]]:
@@ -239,13 +251,13 @@ def test_the_release_says_that_its_raters_were_programs(study: Study) -> None:
     assert not train["simulated"].any()
 
 
-def test_simulated_raters_certify_no_photograph_unless_that_is_allowed(study: Study) -> None:
-    if not is_full(study):
-        pytest.skip("only with the long rounds: test_certified_release.py does it with answers made up")
+@pytest.mark.parametrize("study", [pytest.param("full", marks=pytest.mark.soak)], indirect=True)
+def test_simulated_raters_certify_no_photograph_unless_that_is_allowed(study: Study, tmp_path: Path) -> None:
     real = [f"sources.{at}.synthetic=false" for at in range(3)]
-    real += ["release.allow_text_only=true", f"certification.annotations={study.pulled}"]
+    real += ["release.allow_text_only=true", f"certification.annotations={study.pulled}", f"releases={tmp_path}"]
     with pytest.raises(GateError, match=r"release\.counts\.simulated"):
         run_build(load_config(study.config, real), InProcess(), Quiet())
+    assert not list(tmp_path.glob("dermcot-*"))
     allowed = load_config(study.config, [*real, "certification.allow_simulated=true"])
     outcome = run_build(allowed, InProcess(), Quiet())
     assert outcome.release.manifest["simulated"] is True

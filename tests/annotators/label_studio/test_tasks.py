@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotators.label_studio.controls import SECTIONS, TOLD
+from annotators.label_studio.push import refuse_unfit
+from annotators.label_studio.screen import labelling_config
 from annotators.label_studio.tasks import (
     IMAGES,
     export_image,
@@ -20,6 +22,7 @@ from annotators.label_studio.tasks import (
     section_texts,
     task_of,
 )
+from schemas.errors import UserError
 from schemas.narrative import FirstImpression, parse_sections
 from tests.annotators.label_studio.cases import HOSTILE, SECRET, narrative
 
@@ -55,6 +58,21 @@ def test_the_task_holds_the_key_the_image_and_the_sections() -> None:
     told = task_of(narrative(), "/data/x.jpg", "k", note="Pause.", feedback="Practice.")["data"]
     assert (told["note"], told["feedback"]) == ("Pause.", "Practice.")
     assert task_of(narrative(), "/data/x.jpg", "k", label="Melanoma")["data"]["label"] == "Melanoma"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [({}, None), ({"note": "Pause."}, None), ({"note": " \n"}, "note"), ({"feedback": None}, "feedback"),
+     ({"findings": ""}, "findings")],
+)  # fmt: skip
+def test_only_a_note_and_feedback_may_be_empty(changes: dict[str, object], refused: str | None) -> None:
+    task = task_of(narrative(), "/data/x.jpg", "k" * 32)
+    task["data"] |= changes
+    if refused is None:
+        refuse_unfit([task], labelling_config())
+    else:
+        with pytest.raises(UserError, match=f"has no text for {refused}:"):
+            refuse_unfit([task], labelling_config())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
