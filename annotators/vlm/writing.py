@@ -60,7 +60,7 @@ def narrative_schema(known: Mapping[str, str], *, blind: bool) -> dict[str, Any]
         **({"diagnosis": diagnosis} if blind else {}),
         "rationale": line(2 * _LINE),
         "limitations": list_of(line(_LINE), _MOST["limitations"], 1),
-        "next_step": line(_LINE),
+        "next_step": line(2 * _LINE),
     }
     return fields(**told)
 

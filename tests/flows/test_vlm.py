@@ -49,12 +49,13 @@ def build(config: Config) -> tuple[Outcome, Build]:
 
 def test_a_release_comes_of_what_a_model_saw_and_again_nothing_is_asked(looking: Callable[..., Config]) -> None:
     with chat_server() as server:
-        outcome, done = build(looking(server.url))
+        config = looking(server.url)
+        outcome, done = build(config)
         asked = list(server.log)
-        again, _ = build(looking(server.url))
+        again, _ = build(config)
         assert server.log == asked
-    assert again.release.path == outcome.release.path
-    rows = pl.read_parquet(f"{outcome.release.path}/data/train/*.parquet")
+    assert (again.release.digest, again.is_new) == (outcome.release.digest, False)
+    rows = pl.read_parquet(f"{outcome.path(config)}/data/train/*.parquet")
     assert rows["image_grounded"].all()
     assert rows["label_seen"].all()
     cases = done.table("split", "cases").height
@@ -103,11 +104,12 @@ def test_a_server_that_is_gone_is_one_sentence_and_what_was_answered_is_kept(loo
         config = looking(server.url)
         with pytest.raises(UserError, match="again"):
             build(config)
-        before = [step for step, _ in server.log if step != "write"]
+        before = {asked for asked in server.log if asked[0] != "write"}
     assert before
     with chat_server() as server:
         build(looking(server.url))
-        assert {step for step, _ in server.log} == {"write"}, "what was answered is not asked again"
+        assert not before & set(server.log), "what was answered is not asked again"
+        assert any(step == "write" for step, _ in server.log)
 
 
 def test_what_must_not_leave_the_house_is_sent_to_no_other_server(

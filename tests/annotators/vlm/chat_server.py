@@ -18,6 +18,7 @@ from annotators.engines.protocol import Message, Request, Sampling
 from tests.annotators.vlm.scripted import good_narrative, good_observation, good_rationale
 
 #: step (observe, reason, write), image digest ("" where the step has no image) and body -> the answer's text.
+#: A ConnectionError closes the connection without an answer.
 Answer = Callable[[str, str, dict[str, Any]], str]
 
 
@@ -54,7 +55,11 @@ def chat_server(answer: Answer = honest) -> Iterator[ChatServer]:
             body = json.loads(data)
             step, image = _step(body), _image(body)
             known.log.append((step, hashlib.sha256(data).hexdigest()))
-            text = answer(step, image, body)
+            try:
+                text = answer(step, image, body)
+            except ConnectionError:
+                self.close_connection = True
+                return
             said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
                     "usage": {"prompt_tokens": 50, "completion_tokens": 20}, "model": "m"}  # fmt: skip
             payload = json.dumps(said).encode()

@@ -11,6 +11,7 @@ from typing import Any
 
 from annotators.engines.answers import checked
 from annotators.engines.protocol import Completion, Failure, Request
+from quality.checks import BEYOND_A_PHOTOGRAPH
 
 #: Says what a request is answered with: a text, a failure kind as ``!kind``, or None for the good answer.
 Script = Callable[[str, Request], str | None]
@@ -41,14 +42,30 @@ def good_observation() -> dict[str, Any]:
 def good_rationale(words: str) -> str:
     """What an able author makes of a grounded prompt: its diagnosis, its typical look, and two look-alikes weighed.
 
-    One fact a line, so that whoever writes it down can find each.
+    One fact a line, so that whoever writes it down can find each. Nothing is claimed that a photograph cannot show.
     """
-    told = dict(re.findall(r"^- (typical \w+): (.+)$", words, re.MULTILINE))
+    told = re.findall(r"^- typical (\w+): (.+)$", words, re.MULTILINE)
+    looks = [f"look: {name} | {text}" for name, said in told if (text := _visible(said.split("; on dark skin")[0]))]
     favoured = re.search(r"^The diagnosis: (.+)$", words, re.MULTILINE)
-    lines = [f"favoured: {favoured[1]}"] if favoured else []
-    lines += [f"{name}: {text}" for name, text in told.items()]
-    rivals = re.findall(r"^- ([^:]+?)(?: \(must not be missed\))?: comes to mind for (.+?); (.+)$", words, re.MULTILINE)
-    return "\n".join([*lines, *(f"rival: {name} | {why} | {apart}" for name, why, apart in rivals[:3])])
+    step = re.search(r"^- usual next step: (.+)$", words, re.MULTILINE)
+    weighed = re.findall(
+        r"^- ([^:]+?)( \(must not be missed\))?: comes to mind for (.+?); (.+)$", words, re.MULTILINE
+    )
+    rivals = [(name, _visible(why), _visible(apart)) for name, _, why, apart in sorted(weighed, key=lambda m: not m[1])]
+    return "\n".join([
+        *([f"favoured: {favoured[1]}"] if favoured else []),
+        *looks,
+        *(f"rival: {name} | {why or 'the site would fit'} | {apart or 'its typical form is not what is seen here'}"
+          for name, why, apart in rivals[:4]),
+        *([f"step: {step[1]}"] if step else []),
+        *(["warned"] if re.search(r"^(?:bleeding|growth|change): yes$", words, re.MULTILINE) else []),
+    ])  # fmt: skip
+
+
+def _visible(said: str) -> str:
+    """The parts of a description that a photograph can show."""
+    parts = re.split(r"(?<=[,;]) ", said)
+    return " ".join(part for part in parts if not any(p.search(part) for p, _ in BEYOND_A_PHOTOGRAPH.values())).strip(",; ")
 
 
 def good_narrative(
@@ -59,32 +76,31 @@ def good_narrative(
     properties = request.schema["properties"]
     known = properties["differential"]["items"]["properties"]["diagnosis"]["enum"]
     words = words_of(request)
-    told = dict(re.findall(r"^(typical \w+): (.+)$", words, re.MULTILINE))
+    looks = re.findall(r"^look: (\w+) \| (.+)$", words, re.MULTILINE) or [("form", "a dome-shaped papule")]
     first = favoured or next(iter(re.findall(r"^favoured: (.+)$", words, re.MULTILINE)), known[0])
-    seen = [f"The image shows {text}."[:240] for text in told.values()]
-    look = told.get("typical form", "a papule")
+    seen = [f"In this image the {name} is as follows: {text}."[:240] for name, text in looks]
     rivals = [(name, why, apart) for name, why, apart in re.findall(r"^rival: (.+?) \| (.+) \| (.+)$", words, re.MULTILINE)
               if name in known and name != first]  # fmt: skip
     rivals = rivals or [(next(name for name in known if name != first), "the shape would fit", "the rim does not fit")]
-    evidence = [f"The lesion looks like {look}."[:240], *seen[1:3]]
+    step = next(iter(re.findall(r"^step: (.+)$", words, re.MULTILINE)), "Refer to a dermatologist within two weeks")
+    if re.search(r"^warned$", words, re.MULTILINE):
+        step = f"Have it examined by a dermatologist and biopsied if in doubt; {step[0].lower()}{step[1:]}"
     answer: dict[str, Any] = {
-        "findings": [{"concept": c, "text": text} for c, text in zip_longest(concepts, seen, fillvalue=None)
-                     if c is not None or text is not None],
+        "findings": [{"concept": concept or "papule", "text": text or f"The image shows {concept} number {nth}."}
+                     for nth, (concept, text) in enumerate(zip_longest(concepts, seen))],
         "differential": [
-            {"diagnosis": first, "evidence_for": evidence, "evidence_against": []},
+            {"diagnosis": first, "evidence_for": [f"What is seen is {text}."[:240] for _, text in looks[:3]],
+             "evidence_against": []},
             *({"diagnosis": name, "evidence_for": [f"{why[0].upper()}{why[1:]}."[:240]],
                "evidence_against": [f"{apart[0].upper()}{apart[1:]}."[:240]]} for name, why, apart in rivals),
         ],
     }  # fmt: skip
-    for nth, finding in enumerate(answer["findings"]):
-        finding["concept"] = finding["concept"] or "papule"
-        finding["text"] = finding["text"] or f"The image shows {finding['concept'].replace('_', ' ')} number {nth}."
     if "diagnosis" in properties:
         answer["diagnosis"] = first
     return answer | {
-        "rationale": f"{evidence[0]} That speaks for {first} rather than {rivals[0][0]}."[:480],
-        "limitations": ["A photograph leaves open how deep the lesion reaches."],
-        "next_step": "Examine it with a dermatoscope, consider a biopsy, and review in three months, earlier if it changes.",
+        "rationale": f"What is seen is {looks[0][1]}, which speaks for {first} rather than {rivals[0][0]}."[:480],
+        "limitations": ["A photograph leaves open how deep the lesion reaches.", "One view shows one side of it."],
+        "next_step": f"{step.rstrip('.')}; bring the review forward if it changes or bleeds."[:480],
     }
 
 
