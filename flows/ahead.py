@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from flows.build import Begun
-from flows.execute import InProcess, Reporter, Runner, ShardTask, StepReport, execute_step, run_shard
+from flows.execute import InProcess, Reporter, Runner, ShardDone, ShardTask, StepReport, execute_step, run_shard
 from flows.plan import TableStep
 from flows.steps import STEPS
 
@@ -38,7 +38,7 @@ class _Ahead(InProcess):
         self.names.append(name)
         return function()
 
-    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run them on threads."""
         self.names += [f"{name} {number}" for number in range(1, len(tasks) + 1)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -48,7 +48,7 @@ class _Ahead(InProcess):
 class _Silent:
     """Tells nobody; the flow does."""
 
-    def progress(self, step: str, done: int, total: int) -> None:
+    def progress(self, step: str, done: int, total: int, note: str = "") -> None:
         """Say nothing."""
 
     def finished(self, report: StepReport) -> None:

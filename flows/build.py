@@ -105,6 +105,17 @@ def begin_build(build: Build) -> Iterator[Begun]:
 
 def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
     """Make everything that is missing and publish; raises :class:`UserError` when a gate or the disk forbids it."""
+    try:
+        return _finished(begun, runner, reporter)
+    finally:
+        if begun.build.config.propose.teacher == "vlm":
+            from flows.teacher_steps import close_teacher
+
+            came_to = close_teacher(begun.build.config.workspace)
+            begun.record |= {} if came_to is None else {"teacher": came_to}
+
+
+def _finished(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
     build = begun.build
     steps = STEPS[len(begun.reports) :]
     gathered = execute(steps, build, runner, reporter, begun.reports, lambda: gather(build))

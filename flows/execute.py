@@ -6,8 +6,11 @@ Every shard commits itself to the store; killing the program costs at most the s
 
 from __future__ import annotations
 
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -39,15 +42,15 @@ class Runner(Protocol):
     def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
         """Begin one function, beside what is called meanwhile; gives a function that waits for its result."""
 
-    def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[int]:
-        """Run :func:`run_shard` on every task, in any order; yields the rows each finished."""
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[ShardDone]:
+        """Run :func:`run_shard` on every task, in any order; yields as they finish."""
 
 
 class Reporter(Protocol):
     """Who is told what happens."""
 
-    def progress(self, step: str, done: int, total: int) -> None:
-        """``done`` of ``total`` rows of a step are finished."""
+    def progress(self, step: str, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total`` rows of a step are finished; ``note`` tells more of how it goes."""
 
     def finished(self, report: StepReport) -> None:
         """A step is finished."""
@@ -61,6 +64,15 @@ class ShardTask:
     workspace: str
     config: Config
     items: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A finished shard: items, and what the process ``origin`` counted of its teacher so far, if it has one."""
+
+    rows: int
+    origin: str
+    totals: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,14 +98,14 @@ class InProcess:
         result = self.call(name, function)
         return lambda: result
 
-    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run them in order."""
         for task in tasks:
             yield run_shard(task)
 
 
-def run_shard(task: ShardTask) -> int:
-    """Make and commit the rows of one shard; returns how many items it finished."""
+def run_shard(task: ShardTask) -> ShardDone:
+    """Make and commit the rows of one shard."""
     from flows.steps import STEPS
 
     step = next(s for s in STEPS if s.name == task.step)
@@ -108,7 +120,7 @@ def run_shard(task: ShardTask) -> int:
         if covered != set(keys):
             raise RuntimeError(f"step {step.name} lost {len(set(keys) - covered)} of its {len(keys)} rows")
         store.save_part(step.name, keys, rows, result.rejected, result.pack)
-    return task.items.height
+    return ShardDone(task.items.height, f"{socket.gethostname()} {os.getpid()}", result.totals)
 
 
 def execute(
@@ -211,12 +223,33 @@ def _run_row_step(
     ]
     if len(tasks) > FEW:
         before_much()
-    done = items.height - missing.height
-    for finished in runner.shards(step.name, tasks):
-        done += finished
-        reporter.progress(step.name, done, items.height)
+    with _watcher(step, build)(build, reporter, items.height - missing.height, items.height) as told:
+        for finished in runner.shards(step.name, tasks):
+            told(finished)
     output: StepOutput = runner.call(step.name, partial(_collect, step, key, build, items))
     return output, missing.height, items.height - missing.height
+
+
+Watch = Callable[[Build, Reporter, int, int], AbstractContextManager[Callable[[ShardDone], None]]]
+
+
+def _watcher(step: RowStep, build: Build) -> Watch:
+    """What tells of a row step while it goes on; a teacher that asks a model is watched more closely."""
+    if step.name == "propose" and build.config.propose.teacher == "vlm":
+        from flows.teacher_progress import watch_teacher
+
+        return watch_teacher
+    return partial(_watch, step.name)
+
+
+@contextmanager
+def _watch(name: str, build: Build, reporter: Reporter, done: int, total: int) -> Iterator[Callable[[ShardDone], None]]:
+    def told(shard: ShardDone) -> None:
+        nonlocal done
+        done += shard.rows
+        reporter.progress(name, done, total)
+
+    yield told
 
 
 def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> StepOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,12 @@ def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path
     """Write the candidates of a shard of cases."""
     told = config.propose
     keys = items.select("case_id", "row_key")
+    totals: Mapping[str, float] = {}
     if told.teacher == "vlm":
-        from flows.teacher_steps import teach
+        from flows.teacher_steps import meter_of, teach
 
-        taught, refused = teach(items, config, store)
+        taught, refused = teach(items, config)
+        totals = meter_of(config.workspace).totals()
         key_of = dict(keys.iter_rows())
         rejected = [{**row, "row_key": key_of[case_id]} for case_id, row in refused]
     else:
@@ -92,7 +95,7 @@ def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path
         pl.Series("sibling_distance", distances, dtype=pl.Float64)
     )
     kept = written.join(measured, on="narrative_id", maintain_order="left").join(keys, on="case_id")
-    return ShardResult(kept, rejected)
+    return ShardResult(kept, rejected, totals=totals)
 
 
 def plain_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, Any]]) -> Collected:

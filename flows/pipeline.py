@@ -7,16 +7,24 @@ release manifest, so results of tasks are neither cached nor persisted here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -25,18 +33,20 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from corpus.store import Store
 from flows.ahead import Ahead
 from flows.build import Outcome, begin_build, finish_build
-from flows.execute import Reporter, ShardTask, StepReport, run_shard
+from flows.execute import Reporter, ShardDone, ShardTask, StepReport, run_shard
 from flows.plan import Build
 from flows.report import Screen, counts_table, rater_warnings, step_counts
 from schemas.config import Config
 from schemas.config_file import load_config
 
+#: Seconds between two words on long work as an artifact.
+_TELL_EVERY = 15.0
 #: What the command began before the flow could.
 _AHEAD: ContextVar[Ahead | None] = ContextVar("ahead", default=None)
 
 
 @task(name="shard", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def shard_task(name: str, work: Any) -> int:
+def shard_task(name: str, work: Any) -> ShardDone:
     """Make and commit one shard of a row step; ``work`` is its :class:`ShardTask`."""
     return run_shard(work)
 
@@ -63,7 +73,7 @@ class PrefectRunner:
         future = self._beside.submit(step_task, {"name": name, "work": function})
         return lambda: future.result()
 
-    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[int]:
+    def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run shards as tasks on the task runner; yields as they finish."""
         futures = [
             self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
@@ -94,6 +104,8 @@ class ArtifactReporter:
         self._inner = inner
         self._store = store
         self._aside = ThreadPoolExecutor(1)
+        self._told = -_TELL_EVERY
+        self._progress: dict[str, UUID] = {}
 
     def __enter__(self) -> ArtifactReporter:
         return self
@@ -103,9 +115,26 @@ class ArtifactReporter:
     ) -> None:
         self._aside.shutdown()
 
-    def progress(self, step: str, done: int, total: int) -> None:
-        """Pass on."""
-        self._inner.progress(step, done, total)
+    def progress(self, step: str, done: int, total: int, note: str = "") -> None:
+        """Pass on; what has a note is long work, of which an artifact tells too."""
+        self._inner.progress(step, done, total, note)
+        if note and time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            self._aside.submit(copy_context().run, self._leave_progress, step, 100 * done / max(total, 1), note)
+
+    def _leave_progress(self, step: str, percent: float, note: str) -> None:
+        if step in self._progress:
+            update_progress_artifact(self._progress[step], percent, description=f"{step}: {note}")
+            return
+        key = f"progress-{step.replace('_', '-')}"
+        made = create_progress_artifact(percent, key=key, description=f"{step}: {note}")
+        self._progress[step] = cast(UUID, made)
+
+    def totals(self, told: Mapping[str, Any]) -> None:
+        """Leave what the teacher's asking came to as a table artifact."""
+        rows = [{"what": name, "total": value} for name, value in told.items() if name != "engines"]
+        made = partial(create_table_artifact, rows, key="teacher", description="what the teacher's answers came to")
+        self._aside.submit(copy_context().run, made)
 
     def finished(self, report: StepReport) -> None:
         """Leave the step's counts as a table artifact, and pass on."""
@@ -157,7 +186,11 @@ def curate_config(config: Config, reporter: Reporter) -> Outcome:
             if ahead
             else stack.enter_context(begin_build(Build(config, Store(config.workspace))))
         )
-        outcome = finish_build(begun, runner, artifacts)
+        try:
+            outcome = finish_build(begun, runner, artifacts)
+        finally:
+            if "teacher" in begun.record:
+                artifacts.totals(begun.record["teacher"])
     create_markdown_artifact(_summary(outcome, config), key="release", description="The release this run came to")
     return outcome
 

@@ -103,11 +103,13 @@ class TableStep:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What ``work`` returns: rows and rejections, both with ``row_key``, and for images a finished pack."""
+    """What ``work`` returns: rows and rejections, both with ``row_key``, for images a finished pack, and of a teacher
+    that asks what this process counted so far."""
 
     rows: pl.DataFrame
     rejected: list[dict[str, Any]]
     pack: Path | None = None
+    totals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Screen:
             self.console.width = 110
         self._bar = Progress(
             TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
             console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -45,18 +46,22 @@ class Screen:
     ) -> None:
         self._bar.stop()
 
-    def progress(self, step: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` rows of a step are finished; None where nobody knows how many there are."""
+    def progress(self, step: str, done: int, total: int | None, note: str = "") -> None:
+        """``done`` of ``total`` rows of a step are finished; None where nobody knows how many there are.
+
+        ``note``: more on how it goes, its speed included.
+        """
         now = time.monotonic()
         started = self._started.setdefault(step, now)
         if self.console.is_terminal:
             if step not in self._tasks:
-                self._tasks[step] = self._bar.add_task(step, total=total)
-            self._bar.update(self._tasks[step], completed=done)
+                self._tasks[step] = self._bar.add_task(step, total=total, note="")
+            self._bar.update(self._tasks[step], completed=done, note=note)
         elif now - self._logged >= _LOG_EVERY:
             self._logged = now
             of = "" if total is None else f" of {total:,}"
             speed = f", {done / (now - started):,.0f}/s" if now > started else ""
+            speed = f", {note}" if note else speed
             self.console.print(f"{step}: {done:,}{of}{speed}", highlight=False)
 
     def finished(self, report: StepReport) -> None:

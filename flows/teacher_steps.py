@@ -7,8 +7,10 @@ twice. The cache is no part of a build: it is never read but through its keys.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ import polars as pl
 
 from annotators.engines.cache import RequestCache
 from annotators.engines.cached import CachedEngine, cached
+from annotators.engines.meter import Meter
 from annotators.engines.protocol import Completion, Engine, Failure, Request
+from annotators.engines.transformers_checkpoint import devices, memory, revision_of
 from annotators.vlm.requests import Teacher, teacher_revision
 from annotators.vlm.teacher import CASE_COLUMNS, Rejected, propose
 from corpus.packs import read_payloads
 from corpus.store import Store
 from flows.plan import Build
+from flows.teacher_devices import Devices
 from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.family_cards import knowledge
@@ -30,6 +35,9 @@ from schemas.teacher_config import VlmSettings
 
 CACHE = "requests"
 _PLACES = ("pack", "pack_offset", "stored_bytes")
+#: A shard of cases as the teacher left it: its candidates, and rejections with the case of each.
+Taught = tuple[pl.DataFrame, list[Rejected]]
+
 _lock = threading.Lock()
 _opened: dict[str, _Opened] = {}
 
@@ -42,28 +50,59 @@ class _Opened:
     cache: RequestCache
     shaped_by: tuple[str, ...]
     turn: threading.Lock | None
+    prices: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def ask(self, requests: Iterable[Request]) -> Iterator[Completion | Failure]:
+    def ask(self, requests: Iterable[Request], meter: Meter) -> Iterator[Completion | Failure]:
+        def kept(answer: Completion) -> None:
+            prompt, completion = self.prices.get(answer.endpoint, (0.0, 0.0))
+            cost = (prompt * answer.prompt_tokens + completion * answer.completion_tokens) / 1e6
+            meter.add(answered=1, prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens,
+                      seconds=answer.seconds, cost=cost)  # fmt: skip
+
+        def counted() -> Iterator[Completion | Failure]:
+            for result in self.engine.generate(requests, kept):
+                meter.add(results=1, failures=isinstance(result, Failure))
+                yield result
+
         if self.turn is None:
-            yield from self.engine.generate(requests)
+            yield from counted()
             return
         with self.turn:
-            yield from self.engine.generate(requests)
+            begun, asked = time.monotonic(), self.engine.counts.misses
+            try:
+                yield from counted()
+            finally:
+                if self.engine.counts.misses > asked:
+                    meter.add(device_seconds=time.monotonic() - begun)
 
 
 def teacher_settings(config: Config) -> Any:
     """What of the configuration shapes the teacher's texts."""
     settings = told(config)
     engine = settings.transformers
-    shaping = settings.model_dump(mode="json", include=set(settings.SHAPING))
     inside = None if engine is None else engine.model_dump(mode="json", include={"dtype", "most_pixels"})
-    return [shaping, inside, settings.terms, teacher_revision(settings)]
+    name, revision = model_of(settings)
+    return [settings.shaping(), name, inside, settings.terms, teacher_revision(revision)]
 
 
 def told(config: Config) -> VlmSettings:
     """The teacher's settings, which a configuration with this teacher has."""
     assert config.propose.vlm is not None
     return config.propose.vlm
+
+
+def model_of(settings: VlmSettings) -> tuple[str, str]:
+    """Name and revision of the model. A checkpoint is named by its folder's name and, unless told, by its content."""
+    if settings.transformers is None:
+        return settings.model, settings.revision or "unnamed"
+    return Path(settings.model).name, settings.revision or _revision(settings.model)
+
+
+@cache
+def _revision(model: str) -> str:
+    if not (Path(model) / "config.json").is_file():
+        raise ConfigError(f"propose.vlm.model: {model} holds no config.json: name the directory of a saved model")
+    return revision_of(Path(model))[:16]
 
 
 def with_places(cases: pl.DataFrame, build: Build) -> pl.DataFrame:
@@ -73,8 +112,19 @@ def with_places(cases: pl.DataFrame, build: Build) -> pl.DataFrame:
     return first.join(places, on="image_digest", how="left", maintain_order="left").drop("image_digest")
 
 
-def teach(items: pl.DataFrame, config: Config, store: Store) -> tuple[pl.DataFrame, list[Rejected]]:
-    """The candidates of a shard of cases with their places, and rejections with the case of each."""
+def teach(items: pl.DataFrame, config: Config) -> Taught:
+    """The candidates of a shard of cases with their places; on several devices, by the first that is free."""
+    settings = told(config)
+    if settings.transformers is not None and len(settings.transformers.devices) != 1:
+        names = settings.transformers.devices or tuple(devices())
+        if len(names) > 1:
+            return _devices(config, names).teach(items, config)
+    return teach_here(items, config, meter_of(config.workspace))
+
+
+def teach_here(items: pl.DataFrame, config: Config, meter: Meter, device: str | None = None) -> Taught:
+    """The same in this process; ``device``: of a model in process, where it is not the one configured."""
+    store = Store(config.workspace)
     cases = items.select("case_id", *CASE_COLUMNS)
     where = {row["image_digests"][0]: tuple(row[name] for name in _PLACES) for row in items.iter_rows(named=True)}
 
@@ -82,23 +132,28 @@ def teach(items: pl.DataFrame, config: Config, store: Store) -> tuple[pl.DataFra
         pack, offset, size = where[digest]
         return read_payloads(store.folder.fs, store.folder.path("rows/inspect"), [(pack, offset, size, digest)])[0]
 
-    opened = _open(config)
-    teacher = Teacher(told(config), opened.ask, load, load_taxonomy(), knowledge(), opened.shaped_by)
+    opened = _open(config, device)
+    teacher = Teacher(told(config), *model_of(told(config)), lambda requests: opened.ask(requests, meter), load,
+                      load_taxonomy(), knowledge(), opened.shaped_by, meter.add)  # fmt: skip
     return propose(cases, config.propose.candidates, teacher)
 
 
-def _open(config: Config) -> _Opened:
+def _open(config: Config, device: str | None) -> _Opened:
     settings = told(config)
-    name = f"{config.workspace}\0{settings.model_dump_json()}"
+    name = f"{config.workspace}\0{settings.model_dump_json()}\0{device}"
     with _lock:
         if name not in _opened:
-            engine, shaped_by, turn = _engine(settings)
-            cache = RequestCache(f"{config.workspace.rstrip('/')}/{CACHE}")
-            _opened[name] = _Opened(cached(engine, cache), cache, shaped_by, turn)
+            engine, shaped_by, turn = _engine(settings, device)
+            held = RequestCache(f"{config.workspace.rstrip('/')}/{CACHE}")
+            prices = {} if settings.http is None else {
+                e.url: (e.price_per_million_prompt_tokens, e.price_per_million_completion_tokens)
+                for e in settings.http.endpoints
+            }  # fmt: skip
+            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices)
         return _opened[name]
 
 
-def _engine(settings: VlmSettings) -> tuple[Engine, tuple[str, ...], threading.Lock | None]:
+def _engine(settings: VlmSettings, device: str | None) -> tuple[Engine, tuple[str, ...], threading.Lock | None]:
     if settings.http is not None:
         from annotators.engines.http import HttpEngine
 
@@ -110,12 +165,54 @@ def _engine(settings: VlmSettings) -> tuple[Engine, tuple[str, ...], threading.L
             f"the teacher runs a model in this process, which needs {error.name}: pip install 'dermcot[vlm]'"
         ) from None
     assert settings.transformers is not None
-    made = TransformersEngine(Path(settings.model), **settings.transformers.model_dump())
+    said = settings.transformers.model_dump(exclude={"devices"})
+    named = (*settings.transformers.devices, None)[0]
+    made = TransformersEngine(Path(settings.model), device=device or named, **said)
     return made, made.shaped_by, threading.Lock()
 
 
-def close_engines() -> None:
-    """Seal what the request caches hold, at the end of a build."""
+# -- what a run has open ----------------------------------------------------------------------------------------------
+
+_meters: dict[str, Meter] = {}
+_processes: dict[str, Devices] = {}
+
+
+def meter_of(workspace: str) -> Meter:
+    """What is counted of the run in a workspace."""
     with _lock:
-        while _opened:
-            _opened.popitem()[1].cache.close()
+        return _meters.setdefault(workspace, Meter())
+
+
+def _devices(config: Config, names: tuple[str, ...]) -> Devices:
+    meter = meter_of(config.workspace)
+    with _lock:
+        if config.workspace not in _processes:
+            _processes[config.workspace] = Devices(names, meter)
+        return _processes[config.workspace]
+
+
+def measure_memory(meter: Meter) -> None:
+    """Let a meter hold what the GPUs of this process's engines hold."""
+    with _lock:
+        used = [memory(opened.engine.describe().get("device", "")) for opened in _opened.values()]
+    meter.holds(memory=sum(held for held, _ in used), memory_total=sum(whole for _, whole in used))
+
+
+def close_opened(workspace: str = "") -> list[dict[str, Any]]:
+    """Seal the request caches opened in this process, of one workspace or all; what their engines were."""
+    with _lock:
+        opened = [_opened.pop(name) for name in list(_opened) if name.startswith(f"{workspace}\0" if workspace else "")]
+    for held in opened:
+        held.cache.close()
+    return [dict(held.engine.describe()) for held in opened]
+
+
+def close_teacher(workspace: str) -> dict[str, Any] | None:
+    """End what a run has open of its teacher; what that came to, None where nothing was asked."""
+    with _lock:
+        meter, processes = _meters.pop(workspace, None), _processes.pop(workspace, None)
+    engines = close_opened(workspace) + (processes.close() if processes else [])
+    if meter is None:
+        return None
+    totals = {name: round(value, 6) for name, value in meter.totals().items() if not name.startswith("memory")}
+    return {"engines": engines, **totals}

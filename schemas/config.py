@@ -140,7 +140,7 @@ class ProposeSettings(Settings):
     @model_validator(mode="after")
     def _teacher_is_told(self) -> ProposeSettings:
         if self.teacher == "vlm" and self.vlm is None:
-            raise ValueError("the teacher vlm needs the fields below vlm: at least engine, model and terms")
+            raise ValueError("the teacher vlm needs the fields below vlm: model, terms, and http or transformers")
         return self
 
     @model_validator(mode="after")
@@ -331,6 +331,16 @@ class Config(Settings):
         unknown = sorted(set(self.deduplicate.source_priority) - set(names))
         if unknown:
             raise ValueError(f"deduplicate.source_priority names unknown sources: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_fits_runner(self) -> Config:
+        teacher = self.propose.vlm if self.propose.teacher == "vlm" else None
+        if self.execution.runner == "ray" and teacher is not None and teacher.transformers is not None:
+            raise ValueError(
+                "propose.vlm.transformers runs under execution.runner: threads, which uses every GPU of the machine; "
+                "for several machines, serve the model and name the servers under propose.vlm.http"
+            )
         return self
 
     def allows_text_only(self) -> bool:

@@ -38,13 +38,16 @@ def load_config(
     sources = tuple(s.model_copy(update={"path": _absolute(s.path, base)}) for s in config.sources)
     manifests = tuple(_absolute(name, base) for name in config.decontaminate.manifests)
     imported = tuple(told.model_copy(update={"path": _absolute(told.path, base)}) for told in config.propose.imported)
+    taught = config.propose.vlm
+    if taught is not None and taught.transformers is not None:
+        taught = taught.model_copy(update={"model": _absolute(taught.model, base)})
     named = config.certification.annotations
     annotations = None if named is None else _absolute(named, base)
     return config.model_copy(
         update={
             "sources": sources,
             "decontaminate": config.decontaminate.model_copy(update={"manifests": manifests}),
-            "propose": config.propose.model_copy(update={"imported": imported}),
+            "propose": config.propose.model_copy(update={"imported": imported, "vlm": taught}),
             "annotate": _annotate(config.annotate, base),
             "certification": config.certification.model_copy(update={"annotations": annotations}),
             "workspace": _absolute(workspace, Path.cwd()) if workspace else _absolute(config.workspace, base),

@@ -92,12 +92,12 @@ class HttpSettings(Settings):
 class TransformersSettings(Settings):
     """A checkpoint run in this process, one engine per device; ``dtype`` and ``most_pixels`` shape its answers.
 
-    ``device``: as torch names it, by default the first GPU, else the CPU. ``dtype``: bfloat16 on a GPU and float32 on a
+    ``devices``: as torch names them, by default every GPU, else the CPU. ``dtype``: bfloat16 on a GPU and float32 on a
     CPU unless named. ``attention``: an implementation that transformers knows. ``most_rows``: answers written at once;
     ``most_prompt_tokens``: prompts read at once, in tokens. ``most_pixels``: larger images are scaled down to it.
     """
 
-    device: str | None = None
+    devices: tuple[str, ...] = ()
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     attention: str | None = None
     most_rows: Annotated[int, Field(ge=1)] | None = None

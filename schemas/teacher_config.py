@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -14,19 +14,16 @@ class VlmSettings(Settings):
     """The teacher that looks: which model, how it is asked, and what of its answers is kept.
 
     Either ``http`` or ``transformers`` says who answers. ``model``: a checkpoint folder, or the name a server knows it
-    by; ``revision``: of its weights, as you name it.
+    by; ``revision``: of its weights, as you name it; by default "unnamed" for a server and a digest for a checkpoint.
     ``blind_share``: of the candidates, written without being told the diagnosis and kept only where they agree with it.
     ``max_post_hoc``: findings of a narrative that the blind observation may lack. ``attempts``: most requests per step.
     ``max_tokens``: of one answer. ``terms``: the licence or terms under which the model's texts may be used.
     """
 
-    SHAPING: ClassVar[tuple[str, ...]] = ("model", "revision", "seed", "temperature", "top_p", "max_tokens",
-                                          "blind_share", "max_post_hoc", "attempts")  # fmt: skip
-
     http: HttpSettings | None = None
     transformers: TransformersSettings | None = None
     model: Annotated[str, Field(min_length=1)]
-    revision: str = "unnamed"
+    revision: str | None = None
     terms: Annotated[str, Field(min_length=1)]
     blind_share: Fraction = 0.5
     max_post_hoc: Annotated[int, Field(ge=0)] = 2
@@ -41,3 +38,8 @@ class VlmSettings(Settings):
         if (self.http is None) == (self.transformers is None):
             raise ValueError("give either http or transformers, which say who answers")
         return self
+
+    def shaping(self) -> dict[str, Any]:
+        """What shapes a text, besides model, prompts and engine."""
+        shaping = {"seed", "temperature", "top_p", "max_tokens", "blind_share", "max_post_hoc", "attempts"}
+        return self.model_dump(mode="json", include=shaping)

@@ -74,7 +74,7 @@ class Quiet:
         self.seen: list[tuple[str, int, int]] = []
         self.steps: list[object] = []
 
-    def progress(self, step: str, done: int, total: int) -> None:
+    def progress(self, step: str, done: int, total: int, note: str = "") -> None:
         self.seen.append((step, done, total))
 
     def finished(self, report: object) -> None:

@@ -162,3 +162,11 @@ def devices() -> list[str]:
     """What a process can compute on: every GPU, else the CPU."""
     torch = needed()
     return [f"cuda:{nth}" for nth in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def memory(device: str) -> tuple[int, int]:
+    """Bytes in use of a GPU, by whomever, and in all; zeros for what is no GPU."""
+    if not device.startswith("cuda"):
+        return 0, 0
+    free, whole = needed().cuda.mem_get_info(device)
+    return whole - free, whole

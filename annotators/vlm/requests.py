@@ -28,14 +28,18 @@ VERSION = "vlm/1"
 
 @dataclass(frozen=True)
 class Teacher:
-    """What the teacher asks with. ``load``: bytes of the image of a digest; ``shaped_by``: of the engine's settings."""
+    """What the teacher asks with. ``load``: bytes of the image of a digest; ``shaped_by``: of the engine's settings;
+    ``count``: told of narratives ``kept`` and ``lost``."""
 
     settings: VlmSettings
+    model: str
+    revision: str
     ask: Ask
     load: Callable[[str], bytes]
     taxonomy: Taxonomy
     cards: Mapping[str, KnowledgeCard]
     shaped_by: tuple[str, ...] = ()
+    count: Callable[..., None] = lambda **more: None
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class Candidate:
     known: Mapping[str, str]
 
 
-def teacher_revision(settings: VlmSettings) -> str:
+def teacher_revision(revision: str) -> str:
     """What the teacher is: its version, the model's revision and the prompts."""
     said = digest_of([prompts.digest(name) for name in prompts.PROMPTS])[:12]
-    return f"{VERSION}+{settings.revision}+prompts.{said}"
+    return f"{VERSION}+{revision}+prompts.{said}"
 
 
 def candidates_of(case: Mapping[str, Any], n: int, teacher: Teacher) -> list[Candidate]:
@@ -61,7 +65,7 @@ def candidates_of(case: Mapping[str, Any], n: int, teacher: Teacher) -> list[Can
     told = prompt_fields({**case, "concepts": ()})  # others looked at the image for those; here only the model does
     context = tuple(context_lines(told).values())
     settings = teacher.settings
-    shaped = [teacher_revision(settings), settings.model_dump(mode="json", include=set(settings.SHAPING)), told]
+    shaped = [teacher.model, teacher_revision(teacher.revision), settings.shaping(), told]
     first = int(digest_of("blind", shaped)[:8], 16) / 16**8
     found = []
     for number in range(n):
@@ -125,7 +129,7 @@ def _request(
     )
     messages = (Message("system", (system,)), Message("user", parts))
     shaped = (prompts.digest(prompt), *teacher.shaped_by)
-    return Request(settings.model, settings.revision, messages, sampling, schema, shaped, case["external_processing"])
+    return Request(teacher.model, teacher.revision, messages, sampling, schema, shaped, case["external_processing"])
 
 
 def _image(teacher: Teacher, case: Mapping[str, Any]) -> Image:

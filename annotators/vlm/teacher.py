@@ -95,7 +95,9 @@ def _narratives(
         reasoned |= asker.wave("reason", attempt, make, lambda _, completion: completion.text.strip())
         ready = {name: c for name, c in still.items() if name in reasoned}
         make = {name: partial(write, teacher, c, reasoned[name].value) for name, c in ready.items()}
-        found |= asker.wave("write", attempt, make, partial(_read, teacher, wanted, seen))
+        written = asker.wave("write", attempt, make, partial(_read, teacher, wanted, seen))
+        teacher.count(kept=len(written), lost=len(make) - len(written))
+        found |= written
         for fault in asker.faults:
             if fault.attempt == attempt and fault.rule in _OF_CONTENT:
                 del reasoned[fault.slot]
@@ -149,8 +151,8 @@ def _row(
         "case_id": case["case_id"],
         "candidate": candidate.number,
         "author_kind": "teacher",
-        "author": f"vlm:{settings.model}",
-        "author_revision": teacher_revision(settings),
+        "author": f"vlm:{teacher.model}",
+        "author_revision": teacher_revision(teacher.revision),
         "prompt_digest": digest_of(seen.request.key, reasoned.request.key, written.request.key),
         "trajectory": "direct",
         "synthetic_trajectory": False,

@@ -15,7 +15,6 @@ from corpus.store import Store
 from flows.build import Outcome, run_build
 from flows.execute import InProcess, rejections_of
 from flows.plan import Build
-from flows.teacher_steps import close_engines
 from schemas.config import Config
 from schemas.errors import UserError
 from tests.annotators.vlm.chat_server import chat_server, honest
@@ -39,10 +38,7 @@ def looking(drawn_sample: Path, config_for: Callable[..., Config]) -> Callable[.
 
 
 def build(config: Config) -> tuple[Outcome, Build]:
-    try:
-        outcome = run_build(config, InProcess(), Quiet())
-    finally:
-        close_engines()
+    outcome = run_build(config, InProcess(), Quiet())
     outputs = {report.output.step: report.output for report in outcome.reports}
     return outcome, Build(config, Store(config.workspace), outputs)
 

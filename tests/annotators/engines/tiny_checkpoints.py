@@ -14,7 +14,7 @@ _CHATML = (
 )
 _TEXT: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 4096, "initializer_range": 0.3,
+    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 32768, "initializer_range": 0.3,
 }  # fmt: skip
 _SIGLIP: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14,

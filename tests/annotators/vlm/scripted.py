@@ -48,9 +48,7 @@ def good_rationale(words: str) -> str:
     looks = [f"look: {name} | {text}" for name, said in told if (text := _visible(said.split("; on dark skin")[0]))]
     favoured = re.search(r"^The diagnosis: (.+)$", words, re.MULTILINE)
     step = re.search(r"^- usual next step: (.+)$", words, re.MULTILINE)
-    weighed = re.findall(
-        r"^- ([^:]+?)( \(must not be missed\))?: comes to mind for (.+?); (.+)$", words, re.MULTILINE
-    )
+    weighed = re.findall(r"^- ([^:]+?)( \(must not be missed\))?: comes to mind for (.+?); (.+)$", words, re.MULTILINE)
     rivals = [(name, _visible(why), _visible(apart)) for name, _, why, apart in sorted(weighed, key=lambda m: not m[1])]
     return "\n".join([
         *([f"favoured: {favoured[1]}"] if favoured else []),
@@ -65,7 +63,8 @@ def good_rationale(words: str) -> str:
 def _visible(said: str) -> str:
     """The parts of a description that a photograph can show."""
     parts = re.split(r"(?<=[,;]) ", said)
-    return " ".join(part for part in parts if not any(p.search(part) for p, _ in BEYOND_A_PHOTOGRAPH.values())).strip(",; ")
+    beyond = [pattern for pattern, _ in BEYOND_A_PHOTOGRAPH.values()]
+    return " ".join(part for part in parts if not any(pattern.search(part) for pattern in beyond)).strip(",; ")
 
 
 def good_narrative(
@@ -79,9 +78,10 @@ def good_narrative(
     looks = re.findall(r"^look: (\w+) \| (.+)$", words, re.MULTILINE) or [("form", "a dome-shaped papule")]
     first = favoured or next(iter(re.findall(r"^favoured: (.+)$", words, re.MULTILINE)), known[0])
     seen = [f"In this image the {name} is as follows: {text}."[:240] for name, text in looks]
-    rivals = [(name, why, apart) for name, why, apart in re.findall(r"^rival: (.+?) \| (.+) \| (.+)$", words, re.MULTILINE)
-              if name in known and name != first]  # fmt: skip
-    rivals = rivals or [(next(name for name in known if name != first), "the shape would fit", "the rim does not fit")]
+    weighed = re.findall(r"^rival: (.+?) \| (.+) \| (.+)$", words, re.MULTILINE)
+    other = next(name for name in known if name != first)
+    rivals = [rival for rival in weighed if rival[0] in known and rival[0] != first]
+    rivals = rivals or [(other, "the shape would fit", "the rim does not fit")]
     step = next(iter(re.findall(r"^step: (.+)$", words, re.MULTILINE)), "Refer to a dermatologist within two weeks")
     if re.search(r"^warned$", words, re.MULTILINE):
         step = f"Have it examined by a dermatologist and biopsied if in doubt; {step[0].lower()}{step[1:]}"

@@ -50,7 +50,8 @@ def taught(
     script: Script = lambda step, request: None, n: int = 1, of: pl.DataFrame | None = None, **changes: Any
 ) -> tuple[pl.DataFrame, list[dict[str, str | None]], ScriptedModel]:
     model = ScriptedModel(script, changes.pop("favoured", None))
-    teacher = Teacher(settings(**changes), model, lambda digest: b"", TAXONOMY, knowledge())
+    told = settings(**changes)
+    teacher = Teacher(told, told.model, told.revision or "r", model, lambda digest: b"", TAXONOMY, knowledge())
     kept, rejected = propose(cases() if of is None else of, n, teacher)
     return kept, [row for _, row in rejected], model
 
