@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+Made = Callable[..., Any]  # a tokenizer, from how an image is shown and further special tokens
 FAMILIES = ("qwen2_5_vl", "qwen3_vl", "llava", "llava_onevision", "gemma3", "idefics3")
 
 _CHATML = (
@@ -21,22 +24,24 @@ _SIGLIP: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _tokenizer(image_in_prompt: str, *more: str) -> Any:
-    """A byte-level tokenizer with 512 tokens and the special ones, whose template shows an image as asked."""
+_WORDS = (
+    "What do you see? Describe the lesion, its border, colour and scale in one sentence. Findings and answer.",
+) * 3
+
+
+def _tokenizer(words: Sequence[str], tokens: int, image_in_prompt: str, *more: str) -> Any:
+    """A byte-level tokenizer of so many tokens, made for ``words``, whose template shows an image as asked."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    words = [
-        "What do you see? Describe the lesion, its border, colour and scale in one sentence. Findings and answer."
-    ] * 3
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *more]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     inner.train_from_iterator(
         words,
-        trainers.BpeTrainer(vocab_size=360, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+        trainers.BpeTrainer(vocab_size=tokens, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", bos_token="<|im_start|>",
@@ -55,11 +60,11 @@ def _id(tokenizer: Any, token: str) -> int:
     return int(tokenizer.convert_tokens_to_ids(token))
 
 
-def _qwen(generation: str) -> tuple[Any, Any, Any]:
+def _qwen(made: Made, generation: str) -> tuple[Any, Any, Any]:
     import transformers as hf
 
     marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-    tokenizer = _tokenizer("<|vision_start|><|image_pad|><|vision_end|>", *marks)
+    tokenizer = made("<|vision_start|><|image_pad|><|vision_end|>", *marks)
     tokens = dict(
         zip(("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id"),
             (_id(tokenizer, mark) for mark in marks), strict=True)
@@ -80,10 +85,10 @@ def _qwen(generation: str) -> tuple[Any, Any, Any]:
     return model(config), processor(images, tokenizer, None, chat_template=tokenizer.chat_template), tokenizer
 
 
-def _llava() -> tuple[Any, Any, Any]:
+def _llava(made: Made) -> tuple[Any, Any, Any]:
     import transformers as hf
 
-    tokenizer = _tokenizer("<image>", "<image>")
+    tokenizer = made("<image>", "<image>")
     config = hf.LlavaConfig(
         vision_config=hf.SiglipVisionConfig(**_SIGLIP, image_size=56),
         text_config=hf.Qwen2Config(**_text(tokenizer)), image_token_index=_id(tokenizer, "<image>"),
@@ -97,10 +102,10 @@ def _llava() -> tuple[Any, Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor, tokenizer
 
 
-def _llava_onevision() -> tuple[Any, Any, Any]:
+def _llava_onevision(made: Made) -> tuple[Any, Any, Any]:
     import transformers as hf
 
-    tokenizer = _tokenizer("<image>", "<image>", "<video>")
+    tokenizer = made("<image>", "<image>", "<video>")
     grid = [[56, 56], [56, 112], [112, 56], [112, 112]]
     config = hf.LlavaOnevisionConfig(
         vision_config=hf.SiglipVisionConfig(**_SIGLIP, image_size=56), text_config=hf.Qwen2Config(**_text(tokenizer)),
@@ -115,11 +120,11 @@ def _llava_onevision() -> tuple[Any, Any, Any]:
     return hf.LlavaOnevisionForConditionalGeneration(config), processor, tokenizer
 
 
-def _gemma3() -> tuple[Any, Any, Any]:
+def _gemma3(made: Made) -> tuple[Any, Any, Any]:
     import transformers as hf
 
     marks = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
-    tokenizer = _tokenizer("<start_of_image>", *marks)
+    tokenizer = made("<start_of_image>", *marks)
     tokenizer = hf.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
         bos_token="<|im_start|>", padding_side="left", chat_template=tokenizer.chat_template,
@@ -137,13 +142,11 @@ def _gemma3() -> tuple[Any, Any, Any]:
     return hf.Gemma3ForConditionalGeneration(config), processor, tokenizer
 
 
-def _idefics3() -> tuple[Any, Any, Any]:
+def _idefics3(made: Made) -> tuple[Any, Any, Any]:
     import transformers as hf
 
     cells = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-    tokenizer = _tokenizer(
-        "<image>", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *cells
-    )
+    tokenizer = made("<image>", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *cells)
     config = hf.Idefics3Config(
         vision_config=_SIGLIP | {"image_size": 56}, text_config=hf.LlamaConfig(**_text(tokenizer)),
         image_token_id=_id(tokenizer, "<image>"), scale_factor=2, pad_token_id=tokenizer.pad_token_id,
@@ -155,18 +158,20 @@ def _idefics3() -> tuple[Any, Any, Any]:
     return hf.Idefics3ForConditionalGeneration(config), processor, tokenizer
 
 
-def build(family: str, directory: Path, seed: int = 0) -> Path:
-    """Write the checkpoint of a family, with the weights that the seed draws."""
+def build(family: str, directory: Path, seed: int = 0, words: Sequence[str] = _WORDS, tokens: int = 360) -> Path:
+    """Write the checkpoint of a family, with the weights that the seed draws and a tokenizer made for ``words``."""
     import torch
 
     from annotators.engines.transformers_checkpoint import without_video
 
     without_video()
+    made = partial(_tokenizer, words, tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor, tokenizer = {
-            "qwen2_5_vl": lambda: _qwen("2.5"), "qwen3_vl": lambda: _qwen("3"), "llava": _llava,
-            "llava_onevision": _llava_onevision, "gemma3": _gemma3, "idefics3": _idefics3,
+            "qwen2_5_vl": lambda: _qwen(made, "2.5"), "qwen3_vl": lambda: _qwen(made, "3"),
+            "llava": lambda: _llava(made), "llava_onevision": lambda: _llava_onevision(made),
+            "gemma3": lambda: _gemma3(made), "idefics3": lambda: _idefics3(made),
         }[family]()  # fmt: skip
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
