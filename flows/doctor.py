@@ -85,7 +85,10 @@ def _workspace(place: str) -> Iterator[Check]:
         todo = "see that the address is right; for s3:// it takes pip install 'dermcot[s3]'"
         yield Check("workspace", "missing", f"{_shown(place)} cannot be opened ({type(error).__name__})", todo)
         return
-    yield _writable(folder, place)
+    writable = _writable(folder, place)
+    yield writable
+    if writable.state == "missing":
+        return
     if folder.is_local:
         yield _disk(_nearest(folder))
     yield _cache(folder, place)
@@ -125,8 +128,8 @@ def _cache(folder: Folder, place: str) -> Check:
         if not folder.is_local:
             names = [name for name in folder.names(CACHE) if name.endswith(SUFFIX)]
             size = sum(folder.size(f"{CACHE}/{name}") or 0 for name in names)
-            found = f"{len(names):,} segments of answers, {size / 1e6:,.1f} MB; not counted here"
-            return Check("request cache", "ok", found)
+            segments = f"{len(names):,} segment{'s' * (len(names) != 1)} of answers, {size / 1e6:,.1f} MB"
+            return Check("request cache", "ok", f"{segments}; not counted here" if names else "empty")
         held = counted(Path(folder.path(CACHE)))
     except UserError as error:
         return refused("request cache", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +32,9 @@ def doctor(
     """
     from flows.doctor import examine
 
-    logging.getLogger("annotators").setLevel(logging.ERROR)  # what it warns of is told here
     config = load_config(config_file, overrides or (), workspace=workspace)
     console = Console(highlight=False, markup=False)
-    with Console(stderr=True, markup=False).status("looking") as status:
+    with _warnings_are_told_here(), Console(stderr=True, markup=False).status("looking") as status:
         checks = list(_told(examine(config, status.update), console))
     if console.is_terminal:
         _print_table(checks, console)
@@ -44,6 +44,17 @@ def doctor(
         print(f"Not ready: see to {', '.join(missing)}.")
         raise typer.Exit(2)
     print(f"Ready{f', with {warnings} warning' + 's' * (warnings != 1) if warnings else ''}.")
+
+
+@contextmanager
+def _warnings_are_told_here() -> Iterator[None]:
+    log = logging.getLogger("annotators")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _told(checks: Iterable[Check], console: Console) -> Iterator[Check]:

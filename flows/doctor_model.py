@@ -27,11 +27,11 @@ def model_in_process(settings: VlmSettings, say: Callable[[str], None]) -> Itera
     yield packages
     if packages.state == "missing":
         return
-    device = _device(settings.transformers)
+    device = device_check(settings.transformers)
     yield device
     if device.state == "missing":
         return
-    directory = Path(settings.model).expanduser()
+    directory = Path(settings.model)
     if not directory.is_dir():
         yield _no_directory(settings.model, directory)
         return
@@ -54,7 +54,8 @@ def _packages() -> Check:
     return Check("packages", "ok", ", ".join(there))
 
 
-def _device(settings: TransformersSettings) -> Check:
+def device_check(settings: TransformersSettings) -> Check:
+    """What the model would run on, with the memory of a GPU."""
     import torch
 
     from annotators.engines.transformers_checkpoint import devices
@@ -132,7 +133,7 @@ def _asked(
     except Exception as error:  # a kernel, a driver, or a family that behaves as no other
         yield Check("request", "missing", f"the model failed: {_named(error)}", "name another dtype or attention")
         return
-    yield judged("request", result, _peak(engine.device))
+    yield judged("request", settings, result, _peak(engine.device))
 
 
 def _opened(engine: Any, weights: int, seconds: float) -> Check:

@@ -77,7 +77,7 @@ def _server(
     except UserError as error:
         yield Check(f"{name} request", "missing", engine.last_faults()[0] or str(error), _unasked(credential, field))
         return
-    yield judged(f"{name} request", result, _price(endpoint, engine, result))
+    yield judged(f"{name} request", settings, result, _price(endpoint, engine, result))
     if isinstance(result, Completion) or result.completion is not None:
         yield _schema_is_forced(f"{name} response_format", endpoint, settings)
 

@@ -51,6 +51,11 @@ _MEANING: Mapping[FailureKind, tuple[State, str]] = {
 }  # fmt: skip
 
 
+_CONTEXT_ENDED = (
+    "the context ended before max_tokens did: serve the model with a longer one, or scale images down (most_pixels)"
+)
+
+
 @dataclass(frozen=True)
 class Check:
     """What was looked at, how it is, what was found in one line, and what to do where there is something to do."""
@@ -75,12 +80,14 @@ def trial_request(settings: VlmSettings, shaped_by: tuple[str, ...] = ()) -> Req
     return observe(teacher, case, 0)
 
 
-def judged(about: str, result: Completion | Failure, *more: str) -> Check:
+def judged(about: str, settings: VlmSettings, result: Completion | Failure, *more: str) -> Check:
     """What became of a :func:`trial_request`; ``more``: what else is to be told of it."""
     answer = result if isinstance(result, Completion) else result.completion
     told = ", ".join([*([] if answer is None else [_spent(answer)]), *(part for part in more if part)])
     if isinstance(result, Failure):
         state, todo = _MEANING.get(result.kind, ("missing", ""))
+        if result.kind == "truncated" and answer and 0 < answer.completion_tokens < settings.max_tokens:
+            todo = _CONTEXT_ENDED
         spent = f" ({told})" if told else ""
         return Check(about, state, f"no usable answer, {result.kind}: {result.detail}{spent}", todo)
     try:

@@ -114,9 +114,8 @@ def _validated(document: Mapping[str, Any], path: Path) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(
-            "; ".join(_sentence(item, path) for item in error.errors()[:3])
-        ) from None  # it quotes its input
+        told = "; ".join(_sentence(item, path) for item in error.errors()[:3])
+        raise ConfigError(told) from None  # it quotes what it was given, which may be a password
 
 
 def _sentence(error: Any, path: Path) -> str:

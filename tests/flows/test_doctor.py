@@ -16,9 +16,11 @@ from annotators.engines.protocol import Completion
 from corpus.digests import digest_of
 from flows.cli import app, guarded
 from flows.doctor import examine
+from flows.doctor_model import device_check
 from flows.doctor_trial import Check
 from schemas.config import Config
 from schemas.config_file import load_config
+from schemas.engine_config import TransformersSettings
 from schemas.errors import ConfigError
 from tests.annotators.vlm.chat_server import chat_server
 from tests.annotators.vlm.scripted import good_observation
@@ -38,7 +40,7 @@ def deaf(step: str, image: str, body: dict[str, Any]) -> str:
 
 @pytest.fixture
 def configured(tmp_path: Path) -> Callable[..., Config]:
-    """``configured(vlm, http=endpoints)``: a configuration with a source of three images that may not leave."""
+    """``configured(endpoint, ..., field=value)``: the file of a teacher, over three images that may not leave."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "table.csv").write_text("image,label\na.jpg,acne\nb.jpg,acne\nc.jpg,acne\n")
@@ -66,7 +68,8 @@ def looked(config: Config) -> dict[str, Check]:
     return {check.about: check for check in examine(config, lambda told: None)}
 
 
-def states(checks: dict[str, Check], *but: str) -> dict[str, str]:
+def states(checks: dict[str, Check]) -> dict[str, str]:
+    """What is not well."""
     return {check.about: check.state for check in checks.values() if check.state != "ok"}
 
 
@@ -248,7 +251,9 @@ def test_a_tiny_checkpoint_answers_on_the_cpu_and_is_warned_of(
     assert "this is slow" in checks["device"].found
     assert "llava, revision " in checks["checkpoint"].found and "float32 on cpu" in checks["checkpoint"].found
     assert "no usable answer, truncated" in checks["request"].found and "24 written" in checks["request"].found
-    assert "max_tokens" in checks["request"].todo
+    assert "raise propose.vlm.max_tokens" in checks["request"].todo
+    checks = looked(configured(model=str(tmp_path / "tiny"), transformers={"device": "cpu"}, max_tokens=4000))
+    assert "the context ended" in checks["request"].todo
 
 
 @pytest.mark.parametrize("damage", ["absent", "empty", "weights"])
@@ -273,4 +278,33 @@ def test_without_torch_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch", None)
     checks = looked(configured(model="m", transformers={}))
     assert states(checks) == {"packages": "missing"}
-    assert "torch" in checks["packages"].found and checks["packages"].todo == "pip install 'dermcot[vlm]'"
+    assert checks["packages"].found == "torch is not installed"
+    assert checks["packages"].todo == "pip install 'dermcot[vlm]'"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "state", "found", "todo"),
+    [
+        (0, "cuda:0", "missing", "cuda:0 is configured, and torch ", "name a server as http"),
+        (0, "gpu", "missing", "torch knows no device 'gpu'", "name cuda:0 or cpu"),
+        (0, None, "warning", "since torch finds no GPU: this is slow", "name a server as http"),
+        (1, None, "ok", "cuda:0, GPU 0, 30.0 of 80.0 GB free", ""),
+        (
+            4,
+            "cuda:2",
+            "ok",
+            "cuda:2, GPU 2, 30.0 of 80.0 GB free; the other 3 of 4 GPUs stay",
+            "a server on each",
+        ),
+        (2, "cuda:2", "missing", "finds 2 GPUs", "cuda:0 to cuda:1"),
+    ],
+)
+def test_the_device_is_named_with_its_memory(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str | None, state: str, found: str, todo: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda nth: (30 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda nth: f"GPU {nth}")
+    check = device_check(TransformersSettings(device=device))
+    assert (check.state, found in check.found, todo in check.todo) == (state, True, True), check
