@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 
 from flows.annotate_commands import annotate
+from flows.doctor_command import doctor
 from flows.narrative_sets import narrative_sets
 from schemas.config import Config
 from schemas.config_file import load_config
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(narrative_sets)
 app.add_typer(annotate, name="annotate")
+app.command()(doctor)
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", show_default=True)]
 Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the build keeps its work (folder or URL).")]

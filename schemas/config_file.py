@@ -117,7 +117,8 @@ def _validated(document: Mapping[str, Any], path: Path) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(item, path) for item in error.errors()[:3])) from error
+        told = "; ".join(_sentence(item, path) for item in error.errors()[:3])
+        raise ConfigError(told) from None  # it quotes what it was given, which may be a password
 
 
 def _sentence(error: Any, path: Path) -> str:
@@ -135,22 +136,29 @@ def _sentence(error: Any, path: Path) -> str:
         expected = [part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
         near = difflib.get_close_matches(str(error["input"]), expected, n=1, cutoff=0.5)
         message += f"; did you mean {near[0]!r}?" if near else ""
-    given = "" if isinstance(error["input"], dict | list) else f" (given: {error['input']!r})"
+    model = _model_at(location[:-1])
+    hidden = model is not None and model.model_config.get("hide_input_in_errors", False)
+    given = "" if hidden or isinstance(error["input"], dict | list) else f" (given: {error['input']!r})"
     return f"{path}: {dotted}: {message}{given}"
 
 
 def _fields_at(location: list[Any]) -> list[str]:
     """Known field names of the model at a location such as ``("sources", 0, "columns")``."""
+    model = _model_at(location)
+    return [] if model is None else list(model.model_fields)
+
+
+def _model_at(location: list[Any]) -> type[BaseModel] | None:
     model: type[BaseModel] = Config
     for step in location:
         if isinstance(step, int):
             continue
-        annotation = model.model_fields[step].annotation
-        found = _models_in(annotation)
+        field = model.model_fields.get(step)
+        found = [] if field is None else _models_in(field.annotation)
         if not found:
-            return []
+            return None
         model = found[0]
-    return list(model.model_fields)
+    return model
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -51,6 +52,13 @@ class EndpointSettings(Settings):
         if not is_address or parts.query or parts.fragment:
             raise ValueError("this is no address of a server: it looks like http://127.0.0.1:8000/v1")
         return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("this is no name of an environment variable: put the key into one, and its name here")
+        return name
 
     @model_validator(mode="after")
     def _one_key(self) -> EndpointSettings:

@@ -49,6 +49,10 @@ class HttpEngine:
         """Counts per endpoint since this object was made, tokens and cost included."""
         return [state.usage() for state in self._states]
 
+    def last_faults(self) -> list[str]:
+        """What each endpoint did wrong last, as a sentence without its key; empty where it did nothing wrong."""
+        return [state.last_fault for state in self._states]
+
     def generate(self, requests: Iterable[Request], keep: Keep | None = None) -> Iterator[Result]:
         """One result per request, as they finish; see :class:`annotators.engines.protocol.Engine`.
 

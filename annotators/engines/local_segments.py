@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from annotators.engines import segments
@@ -144,6 +145,30 @@ def settled(path: Path, found: Callable[[bytes, int], None]) -> tuple[segments.S
     return None
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the segments of a folder hold: answers under different keys, bytes, and records that are damaged."""
+
+    answers: int
+    size: int
+    damaged: int
+
+
+def counted(folder: Path) -> Held:
+    """What is there, for people: takes no lock, settles nothing, and may miss what is being written now.
+
+    Raises :class:`StoreError` for a segment of a later version.
+    """
+    keys: set[bytes] = set()
+    size = damaged = 0
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with suppress(FileNotFoundError):
+            data = path.read_bytes()  # not mapped: whoever settles it may cut it meanwhile
+            size += len(data)
+            damaged += _scanned(path, memoryview(data), lambda key, offset: keys.add(key[:16])).damaged
+    return Held(len(keys), size, damaged)
+
+
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
     """Whether the segment is there and no one else holds it; nobody does while the block runs."""
@@ -161,9 +186,13 @@ def held(path: Path) -> Iterator[bool]:
 def _scan(path: Path, file: int, found: Callable[[bytes, int], None]) -> segments.Scan:
     if not os.fstat(file).st_size:
         return segments.scan(memoryview(b""), found)
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+        return _scanned(path, view, found)
+
+
+def _scanned(path: Path, view: memoryview, found: Callable[[bytes, int], None]) -> segments.Scan:
     try:
-        with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            return segments.scan(view, found)
+        return segments.scan(view, found)
     except segments.NewerFormatError as error:
         raise StoreError(
             f"{path} was written by a newer version of dermcot ({error}): update dermcot, or choose another workspace"

@@ -43,16 +43,32 @@ def honest(step: str, image: str, body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def chat_server(answer: Answer = honest) -> Iterator[ChatServer]:
-    """Serves on loopback in a thread for as long as the block runs."""
+def chat_server(
+    answer: Answer = honest, *, models: tuple[str, ...] | None = None, key: str | None = None
+) -> Iterator[ChatServer]:
+    """Serves on loopback in a thread for as long as the block runs.
+
+    ``models``: what it lists and serves, None for a server that keeps no list; ``key``: it serves nobody else, and
+    says so rudely, with the key it was given.
+    """
     known = ChatServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            if self.admitted():
+                listed = {"data": [{"id": name} for name in models or ()]}
+                self.say(501 if models is None else 200, listed)
+
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
+            if not self.admitted():
+                return
             body = json.loads(data)
+            if models is not None and body["model"] not in models:
+                self.say(404, {"error": f"there is no model {body['model']}"})
+                return
             step, image = _step(body), _image(body)
             known.log.append((step, hashlib.sha256(data).hexdigest()))
             try:
@@ -62,8 +78,18 @@ def chat_server(answer: Answer = honest) -> Iterator[ChatServer]:
                 return
             said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
                     "usage": {"prompt_tokens": 50, "completion_tokens": 20}, "model": "m"}  # fmt: skip
+            self.say(200, said)
+
+        def admitted(self) -> bool:
+            given = self.headers.get("Authorization", "")
+            if key is None or given == f"Bearer {key}":
+                return True
+            self.say(401, {"error": f"{given} is not the key"})
+            return False
+
+        def say(self, status: int, said: dict[str, Any]) -> None:
             payload = json.dumps(said).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             self.wfile.write(payload)
