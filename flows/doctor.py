@@ -67,12 +67,12 @@ def _teacher(settings: VlmSettings, n: int) -> Iterator[Check]:
         f"{settings.temperature:g}, at most {settings.max_tokens:,} tokens an answer"
     )
     yield Check("mode", "ok", found)
-    if settings.revision == "unnamed":
+    if settings.revision is None and settings.http is not None:
         todo = "set propose.vlm.revision, for instance to the version or date of the weights, and change it with them"
         yield Check("revision", "warning", "unnamed: after an exchange of the weights, what the old ones answered "
                                            "would be taken for theirs", todo)  # fmt: skip
     else:
-        yield Check("revision", "ok", repr(settings.revision))
+        yield Check("revision", "ok", repr(settings.revision) if settings.revision else "a digest of the checkpoint")
 
 
 def _workspace(place: str) -> Iterator[Check]:

@@ -27,9 +27,9 @@ def model_in_process(settings: VlmSettings, say: Callable[[str], None]) -> Itera
     yield packages
     if packages.state == "missing":
         return
-    device = device_check(settings.transformers)
-    yield device
-    if device.state == "missing":
+    found = device_checks(settings.transformers)
+    yield from found
+    if any(device.state == "missing" for device in found):
         return
     directory = Path(settings.model)
     if not directory.is_dir():
@@ -54,14 +54,17 @@ def _packages() -> Check:
     return Check("packages", "ok", ", ".join(there))
 
 
-def device_check(settings: TransformersSettings) -> Check:
-    """What the model would run on, with the memory of a GPU."""
-    import torch
-
+def device_checks(settings: TransformersSettings) -> list[Check]:
+    """What the model would run on, with the memory of each GPU; each has a process and a copy of the model."""
     from annotators.engines.transformers_checkpoint import devices
 
-    name = settings.device or devices()[0]
-    field = "propose.vlm.transformers.device"
+    return [_device(name, named=bool(settings.devices)) for name in settings.devices or devices()]
+
+
+def _device(name: str, *, named: bool) -> Check:
+    import torch
+
+    field = "propose.vlm.transformers.devices"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -69,27 +72,25 @@ def device_check(settings: TransformersSettings) -> Check:
             "device", "missing", f"torch knows no device {name!r}", f"leave {field} out, or name cuda:0 or cpu"
         )
     if device.type == "cpu":
-        return _cpu(named=settings.device is not None)
+        return _cpu(named=named)
     if device.type != "cuda":
         return Check("device", "ok", f"{name}, as configured")
     n, nth = torch.cuda.device_count(), device.index or 0
     if nth >= n:
         lack = f"{name} is configured, and torch {torch.__version__} finds {n} GPU{'s' * (n != 1)}"
-        return Check("device", "missing", lack, _no_gpu() if not n else f"set {field} to one of cuda:0 to cuda:{n - 1}")
+        todo = f"name those of cuda:0 to cuda:{n - 1} in {field}" if n else _no_gpu()
+        return Check("device", "missing", lack, todo)
     try:
         free, total = torch.cuda.mem_get_info(nth)
     except RuntimeError as error:
         return Check("device", "missing", f"{name} cannot be used ({_named(error)})", "see nvidia-smi for who holds it")
     told = f"{name}, {torch.cuda.get_device_name(nth)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-    if n == 1:
-        return Check("device", "ok", told)
-    todo = "to use them all, run a server on each and name these below propose.vlm.http.endpoints"
-    return Check("device", "ok", f"{told}; the other {n - 1} of {n} GPUs stay unused", todo)
+    return Check("device", "ok", told)
 
 
 def _cpu(*, named: bool) -> Check:
     why = "as configured" if named else "since torch finds no GPU"
-    todo = "leave propose.vlm.transformers.device out to use a GPU" if named else _no_gpu()
+    todo = "leave propose.vlm.transformers.devices out to use every GPU" if named else _no_gpu()
     return Check("device", "warning", f"the CPU ({os.cpu_count()} cores), {why}: this is slow, hours where a GPU takes "
                                       "minutes", todo)  # fmt: skip
 
@@ -118,7 +119,8 @@ def _asked(
     say(f"opening {directory} ({weights / 1e9:,.1f} GB of weights)")
     begun = time.monotonic()
     try:
-        engine = TransformersEngine(directory, **engine_settings.model_dump())
+        device = (*engine_settings.devices, None)[0]
+        engine = TransformersEngine(directory, device=device, **engine_settings.model_dump(exclude={"devices"}))
     except UserError as error:
         yield refused("checkpoint", error, "name the directory of a whole checkpoint of a vision-language model")
         return

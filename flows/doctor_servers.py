@@ -145,7 +145,9 @@ def _schema_is_forced(about: str, endpoint: EndpointSettings, settings: VlmSetti
     if endpoint.structured != "json_schema":
         return Check(about, "ok", f"not relied on (structured is {endpoint.structured}): the prompt asks for JSON")
     message = Message("user", ("Greet me with one word.",))
-    request = Request(settings.model, settings.revision, (message,), Sampling(max_tokens=256), _FORCED, may_leave=True)
+    request = Request(
+        settings.model, settings.revision or "unnamed", (message,), Sampling(max_tokens=256), _FORCED, may_leave=True
+    )
     engine = HttpEngine(_once(endpoint, settings.http))
     try:
         result = next(iter(engine.generate([request])))

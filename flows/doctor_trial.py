@@ -75,7 +75,9 @@ def refused(about: str, error: BaseException, todo: str = "") -> Check:
 def trial_request(settings: VlmSettings, shaped_by: tuple[str, ...] = ()) -> Request:
     """The teacher's first look at a drawn image, as it is asked of every case."""
     data = jpeg(draw_photograph("nv", "clinical", 3, (_SIDE, _SIDE), np.random.default_rng(0)))
-    teacher = Teacher(settings, lambda requests: iter(()), lambda digest: data, load_taxonomy(), {}, shaped_by)
+    revision = settings.revision or "unnamed"
+    teacher = Teacher(settings, settings.model, revision, lambda requests: iter(()), lambda digest: data,
+                      load_taxonomy(), {}, shaped_by)  # fmt: skip
     case = {"case_id": "doctor", "image_digests": [digest_bytes(data)], "external_processing": True}
     return observe(teacher, case, 0)
 

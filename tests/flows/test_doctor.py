@@ -16,7 +16,7 @@ from annotators.engines.protocol import Completion
 from corpus.digests import digest_of
 from flows.cli import app, guarded
 from flows.doctor import examine
-from flows.doctor_model import device_check
+from flows.doctor_model import device_checks
 from flows.doctor_trial import Check
 from schemas.config import Config
 from schemas.config_file import load_config
@@ -111,7 +111,7 @@ def test_a_server_that_forgets_the_schema_is_told_apart_though_its_answer_is_goo
     configured: Callable[..., Config],
 ) -> None:
     with chat_server(deaf) as server:
-        checks = looked(configured({"url": server.url}, revision="unnamed"))
+        checks = looked(configured({"url": server.url}, revision=None))
     assert states(checks) == {"revision": "warning", "server response_format": "warning"}
     assert "'Hello!'" in checks["server response_format"].found
     assert "keeps no list of models" in checks["server models"].found
@@ -246,13 +246,13 @@ def test_a_tiny_checkpoint_answers_on_the_cpu_and_is_warned_of(
     from tests.annotators.engines.tiny_checkpoints import build
 
     build("llava", tmp_path / "tiny")
-    checks = looked(configured(model=str(tmp_path / "tiny"), transformers={"device": "cpu"}, max_tokens=24))
+    checks = looked(configured(model=str(tmp_path / "tiny"), transformers={"devices": ["cpu"]}, max_tokens=24))
     assert states(checks) == {"device": "warning", "request": "warning"}
     assert "this is slow" in checks["device"].found
     assert "llava, revision " in checks["checkpoint"].found and "float32 on cpu" in checks["checkpoint"].found
     assert "no usable answer, truncated" in checks["request"].found and "24 written" in checks["request"].found
     assert "raise propose.vlm.max_tokens" in checks["request"].todo
-    checks = looked(configured(model=str(tmp_path / "tiny"), transformers={"device": "cpu"}, max_tokens=4000))
+    checks = looked(configured(model=str(tmp_path / "tiny"), transformers={"devices": ["cpu"]}, max_tokens=4000))
     assert "the context ended" in checks["request"].todo
 
 
@@ -266,7 +266,7 @@ def test_a_checkpoint_that_is_none_is_missing(configured: Callable[..., Config],
         from tests.annotators.engines.tiny_checkpoints import build
 
         (build("llava", place) / "model.safetensors").write_bytes(b"\x10" * 64)
-    checks = looked(configured(model=str(place), transformers={"device": "cpu"}))
+    checks = looked(configured(model=str(place), transformers={"devices": ["cpu"]}))
     assert states(checks) == {"device": "warning", "checkpoint": "missing"}
     assert "request" not in checks
     assert ("hf download" in checks["checkpoint"].todo) == (damage == "absent")
@@ -289,13 +289,8 @@ def test_without_torch_it_says_what_to_install(
         (0, "gpu", "missing", "torch knows no device 'gpu'", "name cuda:0 or cpu"),
         (0, None, "warning", "since torch finds no GPU: this is slow", "name a server as http"),
         (1, None, "ok", "cuda:0, GPU 0, 30.0 of 80.0 GB free", ""),
-        (
-            4,
-            "cuda:2",
-            "ok",
-            "cuda:2, GPU 2, 30.0 of 80.0 GB free; the other 3 of 4 GPUs stay",
-            "a server on each",
-        ),
+        (3, None, "ok", "cuda:0, GPU 0, 30.0 of 80.0 GB free", ""),
+        (4, "cuda:2", "ok", "cuda:2, GPU 2, 30.0 of 80.0 GB free", ""),
         (2, "cuda:2", "missing", "finds 2 GPUs", "cuda:0 to cuda:1"),
     ],
 )
@@ -306,5 +301,6 @@ def test_the_device_is_named_with_its_memory(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda nth: (30 * 10**9, 80 * 10**9))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda nth: f"GPU {nth}")
-    check = device_check(TransformersSettings(device=device))
+    [check, *others] = device_checks(TransformersSettings(devices=(device,) if device else ()))
+    assert len(others) == (gpus - 1 if gpus and device is None else 0)
     assert (check.state, found in check.found, todo in check.todo) == (state, True, True), check

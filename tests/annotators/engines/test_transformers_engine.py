@@ -235,7 +235,7 @@ def _broken() -> bytes:
     [
         (lambda: ask(Image("d1", _broken), "Describe"), "image_unusable", "OSError: the pack is cut short"),
         (lambda: ask(Image("d2", lambda: b"no image"), "Describe"), "image_unusable", "image d2 cannot be read"),
-        (lambda: ask("Describe the lesion. " * 20000), "bad_request", "the model's context 32768"),
+        (lambda: ask("Describe the lesion. " * 2000), "bad_request", "the model's context 4096"),
         (lambda: ask("Describe", schema={"type": "unknown"}), "bad_request", "cannot be forced"),
     ],
 )  # fmt: skip

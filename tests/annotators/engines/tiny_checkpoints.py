@@ -17,7 +17,7 @@ _CHATML = (
 )
 _TEXT: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 32768, "initializer_range": 0.3,
+    "num_key_value_heads": 2, "head_dim": 16, "initializer_range": 0.3,
 }  # fmt: skip
 _SIGLIP: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14,
@@ -29,7 +29,7 @@ _WORDS = (
 ) * 3
 
 
-def _tokenizer(words: Sequence[str], tokens: int, image_in_prompt: str, *more: str) -> Any:
+def _tokenizer(words: Sequence[str], tokens: int, context: int, image_in_prompt: str, *more: str) -> Any:
     """A byte-level tokenizer of so many tokens, made for ``words``, whose template shows an image as asked."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -45,7 +45,7 @@ def _tokenizer(words: Sequence[str], tokens: int, image_in_prompt: str, *more: s
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", bos_token="<|im_start|>",
-        padding_side="left",
+        padding_side="left", model_max_length=context,
     )  # fmt: skip
     tokenizer.chat_template = _CHATML.replace("IMAGE", image_in_prompt)
     return tokenizer
@@ -53,6 +53,7 @@ def _tokenizer(words: Sequence[str], tokens: int, image_in_prompt: str, *more: s
 
 def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    ids["max_position_embeddings"] = tokenizer.model_max_length
     return _TEXT | {"vocab_size": len(tokenizer) + 7} | ids | more  # wider than the tokenizer, as in real models
 
 
@@ -128,6 +129,7 @@ def _gemma3(made: Made) -> tuple[Any, Any, Any]:
     tokenizer = hf.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
         bos_token="<|im_start|>", padding_side="left", chat_template=tokenizer.chat_template,
+        model_max_length=tokenizer.model_max_length,
         extra_special_tokens=dict(zip(("boi_token", "eoi_token", "image_token"), marks, strict=True)),
     )  # fmt: skip
     config = hf.Gemma3Config(
@@ -158,14 +160,16 @@ def _idefics3(made: Made) -> tuple[Any, Any, Any]:
     return hf.Idefics3ForConditionalGeneration(config), processor, tokenizer
 
 
-def build(family: str, directory: Path, seed: int = 0, words: Sequence[str] = _WORDS, tokens: int = 360) -> Path:
+def build(
+    family: str, directory: Path, seed: int = 0, words: Sequence[str] = _WORDS, tokens: int = 360, context: int = 4096
+) -> Path:
     """Write the checkpoint of a family, with the weights that the seed draws and a tokenizer made for ``words``."""
     import torch
 
     from annotators.engines.transformers_checkpoint import without_video
 
     without_video()
-    made = partial(_tokenizer, words, tokens)
+    made = partial(_tokenizer, words, tokens, context)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor, tokenizer = {
