@@ -99,7 +99,7 @@ def _agreements(candidates: pl.DataFrame) -> list[tuple[str, list[Agreement]]]:
         diagnoses.append(_agreement(f"{len(rest)} others", cases.filter(pl.col("taxonomy_id").is_in(rest))))
     tones = [_agreement(tone, cases.filter(pl.col("tone_group") == tone)) for tone in TONE_GROUPS]
     return [
-        ("All cases", [_agreement("all", cases)]),
+        ("", [_agreement("all cases", cases)]),
         ("By skin tone (Fitzpatrick)", tones),
         ("By diagnosis, commonest first", diagnoses),
     ]
@@ -124,6 +124,7 @@ def _scores(modes: Sequence[pl.DataFrame]) -> list[tuple[str, list[str]]]:
         cells = ["none" if mean is None else f"{mean:.2f}" for mean in means]
         told = [mean for mean in means if mean is not None]
         shift = f"{told[1] - told[0]:+.2f}" if len(told) == len(MODES) else ""
+        shift = "0.00" if shift in ("+0.00", "-0.00") else shift
         lines.append((name.replace("_", " "), [*cells, shift]))
     return lines
 
@@ -162,4 +163,4 @@ def _failed(rejections: pl.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def _of(n: int, total: int) -> str:
-    return f"{n:,} ({100 * n / total:.1f} %)" if total else "none"
+    return f"{n:,} ({100 * n / total:.1f} %)" if n else "0"

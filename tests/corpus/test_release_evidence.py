@@ -14,7 +14,7 @@ from schemas.tables import DIMENSIONS
 
 
 def cases(**splits: str) -> pl.DataFrame:
-    rows = [{"case_id": case, "split": split, "node_id": "melanoma"} for case, split in splits.items()]
+    rows = [{"case_id": case, "split": split, "node_id": "melanoma", "tone_group": "I-II"} for case, split in splits.items()]
     return pl.DataFrame(rows)
 
 
