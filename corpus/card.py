@@ -72,7 +72,8 @@ def _body(version: str, manifest: Mapping[str, Any], rows: pl.DataFrame) -> str:
         'train = load_dataset("PATH", "nc", split="train")    # another licence class, by name\n'
         + _loading_certified(manifest)
         + "`images` are decoded images; `text` is the narrative in sections, `tagged_text` the same as `<think>` and "
-        "`<answer>`; `context` holds the metadata the narrative relies on, which belongs in the prompt.\n",
+        "`<answer>`; `context` holds the metadata the narrative relies on, which belongs in the prompt.\n\n"
+        + _authors(counts),
         "## Kinds of reasoning\n\n" + _kinds(counts) + "\n" + table(
             ("trajectory", "rows", "the text"),
             [(kind, counts["by_trajectory"].get(kind, 0), _KINDS[kind]) for kind in TRAJECTORIES],
@@ -133,6 +134,18 @@ def _attributions(rows: pl.DataFrame) -> str:
 def _sight(counts: Mapping[str, Any]) -> str:
     n = counts["text_only"]
     return f"{n:,} of the rows carry a narrative whose author did not see the image.\n" if n else ""
+
+
+def _authors(counts: Mapping[str, Any]) -> str:
+    """What the columns on the author of a narrative are, and how many of the train rows are by blind ones."""
+    n, rows = counts["blind"], counts["by_split"].get("train", 0)
+    share = f", {100 * n / rows:.1f} %" if rows else ""
+    return (
+        "`label_seen` is false where the author of the narrative was not told the diagnosis (a blind narrative): "
+        f"{n:,} of the {rows:,} train rows{share}. `image_grounded` says whether the author looked at the image, "
+        "`post_hoc` how many findings a look without the diagnosis had not named (null where there was no such look), "
+        "`post_hoc_findings` which, and `teacher_terms` under which terms the text may be used.\n"
+    )
 
 
 def _withheld(counts: Mapping[str, Any]) -> str:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import polars as pl
 
 from corpus.digests import first_by_digest
+from schemas.attempts import ATTEMPT
 from schemas.tables import DIMENSIONS
 
-#: ``outcome``: published, or the rule of the rejection that kept the narrative or its case out. ``text`` and
-#: ``critique`` are there for the worst refused ones.
+#: ``outcome``: published, or the rule of the rejection that kept the narrative or its case out. A candidate that never
+#: came about has no ``trajectory``, and one that was never scored no scores. ``text`` and ``critique`` are there for
+#: the worst refused ones. ``tone_group``: of the case. ``attempts``: at which attempt, counted from 1, each step of a
+#: teacher that asks a model gave a usable answer. ``first_agrees``: of an author who was not told the diagnosis and
+#: whose text a teacher held against it, whether the first conclusion lay on the label's branch.
 CANDIDATES = pl.Schema(
     {
         "narrative_id": pl.String(),
@@ -20,6 +24,12 @@ CANDIDATES = pl.Schema(
         "candidate": pl.Int64(),
         "trajectory": pl.String(),
         "taxonomy_id": pl.String(),
+        "tone_group": pl.String(),
+        "label_seen": pl.Boolean(),
+        "image_grounded": pl.Boolean(),
+        "post_hoc": pl.Int64(),
+        "attempts": pl.List(pl.Int64()),
+        "first_agrees": pl.Boolean(),
         "outcome": pl.String(),
         **{name: pl.Float64() for name in (*DIMENSIONS, "overall", "sibling_distance")},
         "text": pl.String(),
@@ -53,16 +63,17 @@ def candidate_outcomes(
     published: pl.DataFrame,
     rejected: pl.DataFrame,
 ) -> pl.DataFrame:
-    """:data:`CANDIDATES` without ``text`` and ``critique``, by narrative id: every scored candidate of training cases.
+    """:data:`CANDIDATES` without ``text`` and ``critique``, by narrative id: every candidate of training cases.
 
-    ``cases``: live cases; ``proposed``: ``narrative_id``, ``case_id``, ``candidate``, ``trajectory``,
-    ``sibling_distance``; ``evaluations``: scores; ``published``: ``narrative_id``; ``rejected``: of selection.
+    ``cases``: live cases with ``tone_group``; ``proposed``: what :func:`asked_for` gives; ``evaluations``: scores;
+    ``published``: ``narrative_id``; ``rejected``: of the stages from proposal to selection, in their order.
     """
-    training = cases.filter(pl.col("split") == "train").select("case_id", pl.col("node_id").alias("taxonomy_id"))
+    training = cases.filter(pl.col("split") == "train")
+    training = training.select("case_id", "tone_group", pl.col("node_id").alias("taxonomy_id"))
     why = rejected.select("record_id", "rule").unique("record_id", keep="first", maintain_order=True)
     rows = (
         proposed.join(training, on="case_id")
-        .join(evaluations.select("narrative_id", *DIMENSIONS, "overall"), on="narrative_id")
+        .join(evaluations.select("narrative_id", *DIMENSIONS, "overall"), on="narrative_id", how="left")
         .join(why.rename({"record_id": "narrative_id", "rule": "own"}), on="narrative_id", how="left")
         .join(why.rename({"record_id": "case_id", "rule": "of_case"}), on="case_id", how="left")
         .join(published.select("narrative_id", pl.lit("published").alias("out")), on="narrative_id", how="left")
@@ -71,10 +82,50 @@ def candidate_outcomes(
     return rows.select(name for name in CANDIDATES if name in rows.columns).sort("narrative_id")
 
 
+def asked_for(written: pl.DataFrame, lost: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
+    """Every narrative that was asked for, with what :data:`CANDIDATES` tells of how it came about.
+
+    ``written``: ``narrative_id``, ``case_id``, ``candidate``, ``trajectory``, ``sibling_distance``, ``label_seen``,
+    ``image_grounded``, ``post_hoc``, ``sampling``; ``lost``: those of a teacher that looks and that never came about;
+    ``attempts``: rejections of the kind ``attempt``. That a text claims too much is only found where it agrees.
+    """
+    slot, number = (pl.col("record_id").str.extract(ATTEMPT, group) for group in (1, 3))
+    told = attempts.select(slot.alias("narrative_id"), number.cast(pl.Int64).alias("attempt"), "rule")
+    concluded = told.filter(pl.col("rule").is_in(["label_disagreement", "too_many_post_hoc"])).sort("attempt")
+    first = concluded.unique("narrative_id", keep="first", maintain_order=True).select(
+        "narrative_id", (pl.col("rule") != "label_disagreement").alias("first")
+    )
+    tries = pl.col("sampling").str.json_path_match("$.attempts").str.json_decode(pl.List(pl.Int64))
+    rows = pl.concat(
+        [written.with_columns(tries.alias("attempts")), lost.with_columns(pl.lit(True).alias("image_grounded"))],
+        how="diagonal_relaxed",
+    ).join(first, on="narrative_id", how="left")
+    agrees = pl.coalesce("first", pl.when(pl.col("attempts").is_not_null()).then(True))
+    return rows.with_columns(pl.when(~pl.col("label_seen")).then(agrees).alias("first_agrees"))
+
+
+def without_details(rejections: pl.DataFrame, owners: pl.DataFrame, hidden: pl.Series) -> pl.DataFrame:
+    """Rejections of narratives and attempts, less what they quote about ``hidden`` cases: the rule stays.
+
+    Such a rejection may hold a diagnosis or a sentence about a case that is published by id only, or whose licence
+    forbids to pass it on. ``owners``: ``narrative_id`` and ``case_id``.
+    """
+    slot = pl.col("record_id").str.extract(ATTEMPT, 1)
+    case_of = owners.select("narrative_id", pl.col("case_id").alias("of")).unique("narrative_id")
+    told = rejections.with_columns(pl.coalesce(slot, "record_id").alias("slot"))
+    told = told.join(case_of, left_on="slot", right_on="narrative_id", how="left", maintain_order="left")
+    shut = pl.col("record_kind").is_in(["narrative", "attempt"]) & pl.coalesce("of", "slot").is_in(hidden.implode())
+    quoted = [pl.when(~shut).then(pl.col(name)).alias(name) for name in ("value", "threshold", "detail")]
+    return told.with_columns(quoted).select(rejections.columns)
+
+
 def worst_refused(candidates: pl.DataFrame, withheld: pl.Series) -> pl.DataFrame:
     """The candidates of lowest overall score that were not published, below a threshold before merely not best; one a
     case. ``withheld``: ids of cases that may not be passed on."""
-    refused = candidates.filter((pl.col("outcome") != "published") & ~pl.col("case_id").is_in(withheld.implode()))
+    scored = pl.col("overall").is_not_null()
+    refused = candidates.filter(
+        scored & (pl.col("outcome") != "published") & ~pl.col("case_id").is_in(withheld.implode())
+    )
     ranked = refused.sort(pl.col("outcome") != "below_threshold", "overall", "narrative_id")
     return ranked.unique("case_id", keep="first", maintain_order=True).head(_WORST)
 

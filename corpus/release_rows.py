@@ -35,7 +35,8 @@ SCALARS = (
 )  # fmt: skip
 #: Columns fetched with the narrative and its evaluation.
 TEXTS = ("text", "tagged_text", "narrative_json", "context", "critique", "author_kind", "author", "author_revision",
-         "parent_narrative_id", "teacher_terms", "label_seen", "image_grounded", "post_hoc")  # fmt: skip
+         "parent_narrative_id", "teacher_terms", "label_seen", "image_grounded", "post_hoc",
+         "post_hoc_findings")  # fmt: skip
 
 
 def release_schema() -> pa.Schema:
@@ -45,7 +46,8 @@ def release_schema() -> pa.Schema:
     """
     text, number, count, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
     tone = pa.struct({"scale": text, "low": count, "high": count, "origin": text})
-    lists = ["file_paths", "taxonomy_path", "image_ids", "image_digests", "pixel_digests", "context"]
+    lists = ["file_paths", "taxonomy_path", "image_ids", "image_digests", "pixel_digests", "context",
+             "post_hoc_findings"]  # fmt: skip
     kinds: dict[str, pa.DataType] = {
         **dict.fromkeys((*TEXTS, *SCALARS), text),
         **dict.fromkeys(lists, pa.list_(text)),

@@ -26,7 +26,7 @@ from corpus.release_rows import ROW_GROUP, SCALARS, cut_files, write_rows
 from schemas.errors import StoreError, UserError
 from schemas.tables import LEDGER, empty_frame
 
-FORMAT = 4
+FORMAT = 5
 _NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
 _INDEX = ("case_id", "split", "group_id", "image_ids", "image_digests", "narrative_id", "licence_class")
 

@@ -13,25 +13,34 @@ from corpus.packs import read_payloads
 from corpus.release_evidence import (
     CANDIDATES,
     DUPLICATES,
+    asked_for,
     candidate_outcomes,
     clusters_to_show,
     worst_refused,
 )
+from flows.execute import rejections_of
 from flows.plan import Build
 from schemas.tables import DIMENSIONS
+from schemas.tone import tone_group
 
 _PICTURE = (240, 240)
+_WRITTEN = ["narrative_id", "case_id", "candidate", "trajectory", "sibling_distance", "label_seen", "image_grounded",
+            "post_hoc", "sampling"]  # fmt: skip
 
 
 def candidates(build: Build, published: pl.DataFrame) -> pl.DataFrame:
-    """Every scored candidate of training cases as :data:`corpus.release_evidence.CANDIDATES`."""
-    cases = build.table("split", "cases", ["case_id", "split", "node_id", "licence_class"])
+    """Every candidate of training cases as :data:`corpus.release_evidence.CANDIDATES`."""
+    cases = build.table("split", "cases", ["case_id", "split", "node_id", "licence_class", "tone_observations"])
+    tones = [tone_group(seen) for seen in cases["tone_observations"].to_list()]
+    stages = ("propose", "standardise", "evaluate", "select")
+    rejected = pl.concat([rejections_of(build.outputs[step], build.store) for step in stages])
+    tried = pl.col("record_kind") == "attempt"
     told = candidate_outcomes(
-        cases,
-        build.table("propose", "selection", ["narrative_id", "case_id", "candidate", "trajectory", "sibling_distance"]),
+        cases.with_columns(pl.Series("tone_group", tones, dtype=pl.String)),
+        asked_for(build.rows("propose", _WRITTEN), build.table("propose", "lost"), rejected.filter(tried)),
         build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"]),
         published,
-        build.table("select", "rejected"),
+        rejected.filter(~tried),
     )
     worst = worst_refused(told, cases.filter(pl.col("licence_class") == "no-redistribution")["case_id"])
     wanted = worst.select("narrative_id")

@@ -13,6 +13,7 @@ from corpus.releases import published_releases
 from corpus.store import StepOutput, Store
 from flows.build import last_build
 from flows.execute import rejections_of
+from flows.explain_attempts import attempts_story
 from flows.explain_certification import certification_story
 from schemas.errors import UserError
 from schemas.tables import DIMENSIONS
@@ -94,7 +95,8 @@ def _find(story: _Story, wanted: str) -> tuple[set[str], set[str]]:
     cases = {row["case_id"] for row in story.rows("ingest", "cases", "case_id", wanted)}
     for image_id in images:
         cases |= {row["case_id"] for row in story.rows("ingest", "cases", "image_ids", image_id)}
-    for step, table in (("propose", "selection"), ("correct", "narratives"), ("standardise", "selection")):
+    named_in = (("propose", "selection"), ("propose", "lost"), ("correct", "narratives"), ("standardise", "selection"))
+    for step, table in named_in:
         cases |= {row["case_id"] for row in story.rows(step, table, "narrative_id", wanted)}
     for case_id in list(cases):
         for row in story.rows("ingest", "cases", "case_id", case_id):
@@ -179,8 +181,15 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
         took = f"; label {row['node_id']} from {row['label_from']}" if row["label_from"] not in row["image_ids"] else ""
         branch.add(f"alive after deduplication and decontamination, split {row['split']}{took}")
     _tell_rejections(branch, story.why("case", case_id))
-    written = ["narrative_id", "candidate", "trajectory", "synthetic_trajectory", "author", "author_revision"]
+    _tell_attempts(branch, story, case_id)
+    written = ["narrative_id", "candidate", "trajectory", "synthetic_trajectory", "author", "author_revision",
+               "label_seen", "image_grounded", "post_hoc_findings"]  # fmt: skip
     corrected = story.rows("correct", "narratives", "case_id", case_id)
+    for row in story.rows("propose", "lost", "case_id", case_id):
+        how = "grounded" if row["label_seen"] else "blind"
+        lost = branch.add(f"candidate {row['candidate']}, {how}: narrative {row['narrative_id']} never came about")
+        _tell_attempts(lost, story, row["narrative_id"])
+        _tell_rejections(lost, story.why("narrative", row["narrative_id"]))
     for row in [*story.made("propose", "case_id", case_id, written), *corrected]:
         _tell_narrative(branch, story, row)
     for row in story.rows("certify", "selected", "case_id", case_id):
@@ -193,10 +202,14 @@ def _tell_case(branch: Tree, story: _Story, case_id: str, record: dict[str, Any]
 
 def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
     constructed = ", its first impression constructed" if row["synthetic_trajectory"] else ""
+    blind = "" if row["label_seen"] else ", blind"
     told = branch.add(
-        f"candidate {row['candidate']}, {row['trajectory']}{constructed}: narrative {row['narrative_id']} by "
+        f"candidate {row['candidate']}, {row['trajectory']}{constructed}{blind}: narrative {row['narrative_id']} by "
         f"{row['author']} ({row['author_revision']})"
     )
+    _tell_attempts(told, story, row["narrative_id"])
+    for finding in row["post_hoc_findings"] or []:
+        told.add(f"claims a finding that the first look did not name: {finding}")
     for scores in story.made("evaluate", "narrative_id", row["narrative_id"], ["evaluator_id", *DIMENSIONS, "overall"]):
         told.add(
             ", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
@@ -213,6 +226,12 @@ def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
         parts += ["corrected by a rater"] if place["correction"] else []
         told.add(f"waits for certification: {'; '.join(parts)}")
     _tell_rejections(told, story.why("narrative", row["narrative_id"]))
+
+
+def _tell_attempts(branch: Tree, story: _Story, slot: str) -> None:
+    if "propose" in story.outputs:
+        for line in attempts_story(rejections_of(story.outputs["propose"], story.store), slot):
+            branch.add(line)
 
 
 def _tell_rejections(branch: Tree, rows: list[dict[str, Any]]) -> None:

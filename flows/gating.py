@@ -75,7 +75,7 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     digests = {"image_digest": pl.col("image_digests"), "pixel_digest": pl.col("pixel_digests")}
     evaluations = build.rows("evaluate", ["narrative_id", *DIMENSIONS, "overall"])
     published = chosen.filter(pl.col("split").is_in(["train", "certified"]))
-    told = build.rows("standardise", ["narrative_id", "image_grounded", "text_length"])
+    told = build.rows("standardise", ["narrative_id", "image_grounded", "label_seen", "text_length"])
     rows = (
         published.join(evaluations, on="narrative_id").join(told, on="narrative_id")
         .with_columns(
@@ -90,16 +90,18 @@ def gate_release(build: Build) -> tuple[Tables, dict[str, Any]]:
     others = cases.join(published.select("case_id"), on="case_id", how="anti")
     held_out = others.filter(pl.col("split").is_in(["certify_queue", "calibration"])).select(*identity, **digests)
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
-    text_only = rows.filter((pl.col("split") == "train") & ~pl.col("image_grounded"))
+    train = rows.filter(pl.col("split") == "train")
+    text_only, blind = train.filter(~pl.col("image_grounded")), train.filter(~pl.col("label_seen"))
     counts = pl.DataFrame(
         {
-            "n_train": [rows.filter(pl.col("split") == "train").height],
+            "n_train": [train.height],
             "n_certified": [rows.filter(pl.col("split") == "certified").height],
             "n_no_redistribution": [refused],
             "n_synthetic": [rows.filter("synthetic").height],
             "n_real": [rows.filter(~pl.col("synthetic")).height],
             "n_text_only_refused": [0 if build.config.allows_text_only() else text_only.height],
             "n_simulated_refused": [0 if build.config.allows_simulated_raters() else _simulated(build)],
+            "blind_share": [blind.height / max(1, train.height)],
         }
     )
     tables = {

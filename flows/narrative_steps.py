@@ -24,12 +24,17 @@ from schemas.cards import cards_digest
 from schemas.config import Config
 from schemas.family_cards import knowledge
 from schemas.stage import rejections_frame
-from schemas.tables import DIMENSIONS, EVALUATIONS, NARRATIVES, polars_schema
+from schemas.tables import DIMENSIONS, EVALUATIONS, NARRATIVES, STAGE_REJECTIONS, polars_schema
 from schemas.taxonomy import load_taxonomy
 
 #: What of each text and score the gates, selection and release read; the texts themselves stay in their parts.
 TOLD_OF_TEXTS = COLUMNS["narratives"]["narratives"]
 SCORE_COLUMNS = tuple(name for name in polars_schema(EVALUATIONS) if name != "critique")
+
+#: Narratives that a teacher was asked for and that never came about: of which case, which of its candidates, whether
+#: its author was told the diagnosis, and the rule of the rejection.
+LOST = pl.Schema({"narrative_id": pl.String(), "case_id": pl.String(), "candidate": pl.Int64(),
+                  "label_seen": pl.Boolean(), "rule": pl.String()})  # fmt: skip
 
 _CASE_FOR_CHECKS = ["case_id", "node_id", "label_certainty"]
 
@@ -60,7 +65,7 @@ def propose_items(build: Build) -> pl.DataFrame:
         sets = digest_of(imported_settings(build.config))
         digests = pl.col("imported").list.eval(pl.element().struct.field("text_digest")).list.join(",") + f",{sets}"
         read = read.with_columns(cases.select(digests).to_series())
-    items = cases.with_columns(row_keys(read, "propose", 4, propose_settings(build.config)))
+    items = cases.with_columns(row_keys(read, "propose", 5, propose_settings(build.config)))
     if not looks:
         return items
     from flows.teacher_steps import with_places
@@ -96,6 +101,20 @@ def run_propose(items: pl.DataFrame, config: Config, store: Store, scratch: Path
     )
     kept = written.join(measured, on="narrative_id", maintain_order="left").join(keys, on="case_id")
     return ShardResult(kept, rejected, totals=totals)
+
+
+def propose_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, Any]]) -> Collected:
+    """The rejections, and of every narrative among them what it would have been (:data:`LOST`)."""
+    case_of = dict(items.select("row_key", "case_id").iter_rows())
+    lost = [
+        {**row, "narrative_id": row["record_id"], "case_id": case_of[row["row_key"]]}
+        for row in rejected
+        if row["record_kind"] == "narrative"
+    ]
+    told = polars_schema(STAGE_REJECTIONS).names()
+    rows = rejections_frame([{name: row[name] for name in told} for row in rejected])
+    table = pl.DataFrame([{name: row[name] for name in LOST} for row in lost], schema=LOST).sort("narrative_id")
+    return {"rejected": rows, "lost": table}, {}
 
 
 def plain_collect(build: Build, items: pl.DataFrame, rejected: list[dict[str, Any]]) -> Collected:

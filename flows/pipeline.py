@@ -145,6 +145,8 @@ class ArtifactReporter:
         counts = step_counts(report, self._store)
         rows = [{"what": f"kept: {what}", "records": n} for what, n in counts["kept"].items()]  # type: ignore[attr-defined]
         rows += [{"what": f"rejected: {what}", "records": n} for what, n in counts["rejected"].items()]  # type: ignore[attr-defined]
+        failed: Any = counts.get("failed_attempts", {})
+        rows += [{"what": f"failed attempts: {rule}", "records": n} for rule, n in failed.items()]
         rows += [{"what": name, "records": counts[name]} for name in ("rows_made", "rows_reused", "seconds")]
         key = f"step-{report.output.step.replace('_', '-')}"
         create_table_artifact(rows, key=key, description=f"{report.output.step}: {report.state}")

@@ -15,6 +15,7 @@ from corpus.certified import HUMAN
 from corpus.digests import digest_of
 from corpus.filesystem import Folder
 from corpus.packs import read_payloads
+from corpus.release_evidence import without_details
 from corpus.release_rows import SCALARS, TEXTS
 from corpus.releases import FORMAT, Release, ReleaseContent, publish, published_releases
 from flows.evidence import candidates, duplicates
@@ -39,10 +40,15 @@ def build_id(build: Build) -> str:
 
 
 def all_rejections(build: Build) -> pl.DataFrame:
-    """Every rejection of the build with its ``build_id``, in a fixed order."""
+    """Every rejection of the build with its ``build_id``, in a fixed order, as far as it may be published."""
     tables = [rejections_of(build.outputs[step.name], build.store) for step in STEPS]
     columns = polars_schema(REJECTIONS).names()
     rows = pl.concat(tables).with_columns(pl.lit(build_id(build)).alias("build_id")).select(columns)
+    owned = [("propose", "selection"), ("propose", "lost"), ("correct", "narratives")]
+    owners = pl.concat([build.table(step, name, ["narrative_id", "case_id"]) for step, name in owned])
+    cases = build.table("split", "cases", ["case_id", "split", "licence_class"])
+    hidden = cases.filter((pl.col("split") != "train") | (pl.col("licence_class") == "no-redistribution"))
+    rows = without_details(rows, owners, hidden["case_id"])
     return rows.sort("record_kind", "record_id", "stage", "rule")
 
 
@@ -160,7 +166,8 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
 
     found = build.outputs["deduplicate"].stats
     refused = build.table("select", "rejected").filter(pl.col("rule") == "no_redistribution").height
-    seen = build.rows("standardise", ["narrative_id", "image_grounded"]).filter("image_grounded")
+    told = build.rows("standardise", ["narrative_id", "image_grounded", "label_seen"])
+    seen, blind = told.filter("image_grounded"), told.filter(~pl.col("label_seen"))
     return {
         "rows": rows.height,
         "images": int(rows["image_ids"].list.len().sum()),
@@ -175,6 +182,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
         "to_certify": {name: int(certification[name].sum()) for name in ("stratified", "random")},
         "not_redistributable": refused,
         "text_only": rows.join(seen, on="narrative_id", how="anti").height,
+        "blind": rows.filter(pl.col("split") == "train").join(blind, on="narrative_id", how="semi").height,
         "duplicates": {
             name: found[name]
             for name in ("clusters", "largest_cluster", "largest_diameter", "cut_components", "label_conflicts")

@@ -80,11 +80,15 @@ class Screen:
 
 
 def step_counts(report: StepReport, store: Store) -> dict[str, object]:
-    """One step for tables and run.json: what it kept, and per record kind and rule what it rejected."""
+    """One step for tables and run.json: what it kept, and per record kind and rule what it rejected.
+
+    ``failed_attempts``: by rule, requests of a teacher that were made again or whose narrative was then rejected.
+    """
     from flows.execute import rejections_of  # its imports take a second, which a screen for progress need not cost
 
     rejected = rejections_of(report.output, store)
     rules = Counter(rejected.select("record_kind", "rule").rows())
+    failed = {rule: n for (kind, rule), n in sorted(rules.items()) if kind == "attempt"}
     return {
         "step": report.output.step,
         "state": report.state,
@@ -93,7 +97,8 @@ def step_counts(report: StepReport, store: Store) -> dict[str, object]:
         "rows_reused": report.reused,
         "kept": dict(report.output.stats.get("kept", {})),
         "found": {name: value for name, value in report.output.stats.items() if name not in ("kept", "report")},
-        "rejected": {f"{kind}/{rule}": n for (kind, rule), n in sorted(rules.items())},
+        "rejected": {f"{kind}/{rule}": n for (kind, rule), n in sorted(rules.items()) if kind != "attempt"},
+        **({"failed_attempts": failed} if failed else {}),
     }
 
 
@@ -107,7 +112,12 @@ def counts_table(reports: list[StepReport], store: Store) -> Table:
     for report in reports:
         counts = step_counts(report, store)
         kept = ", ".join(f"{n:,} {what}" for what, n in counts["kept"].items())  # type: ignore[attr-defined]
-        dropped = "\n".join(_by_rule(rejections_of(report.output, store)))
+        rejected = rejections_of(report.output, store)
+        tried = pl.col("record_kind") == "attempt"
+        lines = _by_rule(rejected.filter(~tried))
+        if n_failed := rejected.filter(tried).height:
+            lines.append(f"({n_failed:,} failed attempt{'s' if n_failed != 1 else ''} on the way)")
+        dropped = "\n".join(lines)
         if report.state == "reused":
             work = "reused"
         elif report.made or report.reused:

@@ -105,7 +105,8 @@ TYPES: Mapping[Gate, Mapping[str, Mapping[str, ColumnType]]] = {
             "n_real",
             "n_text_only_refused",
             "n_simulated_refused",
-        ),
+        )
+        | _of_type("number", "blind_share"),
     },
 }
 
@@ -423,6 +424,15 @@ _RELEASE = (
             "read the rejections for the commonest rule, add sources, or lower gate.min_train_rows",
             settings={"min_value": "min_train_rows"},
             column="n_train",
+        ),
+        _rule(
+            "blind_share",
+            _BETWEEN,
+            "too small a share of the train rows is by authors who were not told the diagnosis",
+            "read in the rejections of the propose stage why blind candidates were lost, raise "
+            "propose.vlm.blind_share, or lower gate.min_blind_share",
+            settings={"min_value": "min_blind_share"},
+            column="blind_share",
         ),
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from quality.blind_report import blind_figures
 from quality.diversity import spread
 from schemas.certification_words import AGREEMENT, ALIGNMENT, BASIS, figures
 from schemas.tables import DIMENSIONS, TRAJECTORIES
@@ -117,10 +118,11 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
     template = (files("quality") / "data" / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     gates = [result | {"gate": gate["gate"]} for gate in manifest["gates"] for result in gate["results"]]
+    lost = rejections.filter(pl.col("record_kind") != "attempt")  # an attempt is no record
     return environment.from_string(template).render(
         manifest=manifest,
         paragraphs=[paragraph.split("`") for paragraph in manifest["intended_use"].split("\n\n")],
-        flow=stage_bars(manifest, rejections),
+        flow=stage_bars(manifest, lost),
         composition=[
             ("Diagnosis", composition(rows, "diagnosis")),
             ("Source", composition(rows, "source")),
@@ -132,9 +134,10 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
         scores=[histogram(rows, evidence.candidates, name, _threshold(manifest, name)) for name in DIMENSIONS],
         kinds=_kinds(rows, evidence.candidates),
         diversity=_diversity(evidence.candidates),
+        blind=blind_figures(evidence.candidates, rejections),
         evidence=evidence,
         certification=_certification(manifest),
-        reasons=reasons(rejections),
+        reasons=reasons(lost),
         gates=gates,
         failed=[result for result in gates if not result["success"]],
     )
@@ -207,7 +210,7 @@ def _threshold(manifest: Mapping[str, Any], dimension: str) -> float:
 def histogram(rows: pl.DataFrame, candidates: pl.DataFrame, dimension: str, threshold: float) -> dict[str, Any]:
     """What is shown of one dimension: shares of candidates and of published rows in bars of 0.2 points, the share of
     candidates that a threshold there would accept, quartiles, and the share at the ceiling."""
-    every, values = candidates[dimension], rows[dimension]
+    every, values = candidates[dimension].drop_nulls(), rows[dimension]
     shares = [_shares(every), _shares(values)]
     tallest = max(max(share, default=0.0) for share in shares) or 1.0
     accepted = [every.filter(every >= least / 5).len() / max(1, every.len()) for least in range(_BINS + 1)]
@@ -243,7 +246,7 @@ def _diversity(candidates: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def _kinds(rows: pl.DataFrame, candidates: pl.DataFrame) -> list[tuple[str, int, int]]:
-    """Each kind of trajectory: its candidates of training cases, and the published training rows among them."""
+    """Each kind of trajectory: the written candidates of training cases, and the published training rows among them."""
     written = dict(candidates.group_by("trajectory").len().iter_rows())
     kept = dict(rows.filter(pl.col("split") == "train").group_by("trajectory").len().iter_rows())
     return [(kind, written.get(kind, 0), kept.get(kind, 0)) for kind in TRAJECTORIES]

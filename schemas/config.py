@@ -143,6 +143,11 @@ class ProposeSettings(Settings):
             raise ValueError("the teacher vlm needs the fields below vlm: model, terms, and http or transformers")
         return self
 
+    def writes_blind(self) -> bool:
+        """Whether any candidate is by an author who was not told the diagnosis."""
+        by_teacher = self.teacher == "vlm" and self.vlm is not None and self.vlm.blind_share > 0
+        return by_teacher or not all(told.label_seen for told in self.imported)
+
     @model_validator(mode="after")
     def _sets_are_distinct(self) -> ProposeSettings:
         names = [told.name for told in self.imported]
@@ -227,10 +232,12 @@ class CertificationSettings(Settings):
 
 
 class GateSettings(Settings):
-    """What a release must at least hold. ``max_rejected_share``: of the source images, at ingest."""
+    """What a release must at least hold. ``max_rejected_share``: of the source images, at ingest;
+    ``min_blind_share``: of the train rows, those whose author was not told the diagnosis."""
 
     min_train_rows: Annotated[int, Field(ge=0)] = 1
     max_rejected_share: Fraction = 0.5
+    min_blind_share: Fraction = 0.0
     warn_only: tuple[str, ...] = ()
 
 
@@ -340,6 +347,16 @@ class Config(Settings):
             raise ValueError(
                 "propose.vlm.transformers runs under execution.runner: threads, which uses every GPU of the machine; "
                 "for several machines, serve the model and name the servers under propose.vlm.http"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _blind_rows_can_come(self) -> Config:
+        if self.gate.min_blind_share > 0 and not self.propose.writes_blind():
+            raise ValueError(
+                f"gate.min_blind_share is {self.gate.min_blind_share:g} and nobody writes blind, since every author is "
+                "told the diagnosis: set propose.teacher to vlm with propose.vlm.blind_share above 0, import a set "
+                "with label_seen: false, or set gate.min_blind_share to 0"
             )
         return self
 

@@ -21,6 +21,7 @@ from annotators.vlm.observation import Observation, read_observation
 from annotators.vlm.requests import Candidate, Teacher, candidates_of, observe, reason, teacher_revision, write
 from annotators.vlm.writing import Written, read_narrative
 from corpus.digests import digest_of
+from schemas.attempts import attempt_id
 from schemas.narrative import render_sections
 from schemas.stage import rejection
 from schemas.tables import NARRATIVES, polars_schema
@@ -35,8 +36,9 @@ _OF_CONTENT = ("label_disagreement", "photograph_cannot_show", "too_many_post_ho
 _DETAIL = 500  # most characters of a failure that the ledger keeps
 
 
-#: A rejection, and the case it is about.
-Rejected = tuple[str, dict[str, str | None]]
+#: A rejection, and the case it is about. One of a narrative also has ``candidate`` and ``label_seen``, since nothing
+#: else is left that would tell them.
+Rejected = tuple[str, dict[str, Any]]
 
 
 def propose(cases: pl.DataFrame, n_candidates: int, teacher: Teacher) -> tuple[pl.DataFrame, list[Rejected]]:
@@ -182,11 +184,11 @@ def _rejections(
     wanted: Mapping[str, Candidate], written: Collection[str], faults: list[Fault], attempts: int
 ) -> list[Rejected]:
     """Every failed attempt, and every narrative that never came about with the rule of its last failure."""
-    case_of = {name: candidate.case["case_id"] for name, candidate in wanted.items()}
+    case_of = {name: lost.case["case_id"] for name, lost in wanted.items()}
     rows: list[Rejected] = []
     last: dict[str, Fault] = {}
     for fault in faults:
-        place = f"{fault.slot}/{fault.step}/{fault.attempt + 1}"
+        place = attempt_id(fault.slot, fault.step, fault.attempt + 1)
         row = rejection("attempt", place, _STAGE, fault.rule, detail=fault.detail[:_DETAIL])
         rows.append((case_of.get(fault.slot, fault.slot), row))
         last[fault.slot] = fault
@@ -196,5 +198,5 @@ def _rejections(
         fault = last[name] if name in last else last[case_id]
         row = rejection("narrative", name, _STAGE, fault.rule, value=fault.step, threshold=f"{attempts} attempts",
                         detail=fault.detail[:_DETAIL])  # fmt: skip
-        rows.append((case_id, row))
+        rows.append((case_id, {**row, "candidate": wanted[name].number, "label_seen": not wanted[name].blind}))
     return rows

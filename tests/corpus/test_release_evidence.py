@@ -14,8 +14,8 @@ from schemas.tables import DIMENSIONS
 
 
 def cases(**splits: str) -> pl.DataFrame:
-    rows = [{"case_id": case, "split": split, "node_id": "melanoma"} for case, split in splits.items()]
-    return pl.DataFrame(rows)
+    told = {"node_id": "melanoma", "tone_group": "I-II"}
+    return pl.DataFrame([{"case_id": case, "split": split, **told} for case, split in splits.items()])
 
 
 def proposed(*pairs: tuple[str, str]) -> pl.DataFrame:

@@ -62,7 +62,7 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
     counts = {"rows": len(rows), "images": len(rows), "by_split": {"train": len(rows)},
               "by_licence_class": {licence_class: len(rows)}, "by_source": {}, "by_tone": {}, "by_diagnosis": {},
               "by_trajectory": {"revised": len(rows)}, "synthetic_trajectories": len(rows),
-              "held_out": {}, "not_redistributable": 0, "text_only": 0}  # fmt: skip
+              "held_out": {}, "not_redistributable": 0, "text_only": 0, "blind": 0}  # fmt: skip
     queue = frame.clear()
     configuration = {"propose": ProposeSettings().model_dump(), "select": SelectSettings().model_dump(),
                      "certification": CertificationSettings().model_dump()}  # fmt: skip
@@ -77,8 +77,9 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:
     made = {name: ["t"] * rows.height for name in TEXTS}
     made |= {"context": [["age: 60 years"]] * rows.height, "label_seen": [True] * rows.height,
-             "image_grounded": [False] * rows.height, "post_hoc": [None] * rows.height}  # fmt: skip
-    return pl.DataFrame(made, schema_overrides={"post_hoc": pl.Int64})
+             "image_grounded": [False] * rows.height, "post_hoc": [None] * rows.height,
+             "post_hoc_findings": [None] * rows.height}  # fmt: skip
+    return pl.DataFrame(made, schema_overrides={"post_hoc": pl.Int64, "post_hoc_findings": pl.List(pl.String)})
 
 
 def payloads(rows: pl.DataFrame) -> list[list[bytes]]:

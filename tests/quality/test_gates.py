@@ -49,7 +49,7 @@ from schemas.tables import (
 Tables = dict[str, pl.DataFrame]
 Breaker = Callable[[Tables], Tables]
 
-SETTINGS = GateSettings(min_train_rows=2, max_rejected_share=0.25)
+SETTINGS = GateSettings(min_train_rows=2, max_rejected_share=0.25, min_blind_share=0.3)
 IDS = ("ham10000:a", "ham10000:b", "pad_ufes_20:a", "pad_ufes_20:b")
 
 
@@ -207,6 +207,7 @@ def counts_of(rows: pl.DataFrame) -> pl.DataFrame:
         n_real=(~pl.col("synthetic")).sum().cast(pl.Int64),
         n_text_only_refused=pl.lit(0),
         n_simulated_refused=pl.lit(0),
+        blind_share=pl.lit(0.3),
     )
 
 
@@ -372,6 +373,7 @@ BREAKERS: dict[str, Breaker] = {
     "release.counts.text_only": put("counts", "n_text_only_refused", 1),
     "release.counts.simulated": put("counts", "n_simulated_refused", 1),
     "release.counts.enough_train": lambda tables: tables,
+    "release.counts.blind_share": put("counts", "blind_share", 0.29),
 }
 #: Where the tables alone do not break the rule, or would break another one.
 MIN_TRAIN_ROWS = {"release.counts.enough_train": 4, "release.rows.present": 0}
@@ -454,6 +456,7 @@ def test_breaking_one_rule_fails_it_alone_and_refuses_the_release(code: str) -> 
         ("release.rows.malignancy", "1 of 4 rows: melanoma is malignant, not benign", ["ham10000:a"]),
         ("release.rows.one_origin", "found false, true", []),
         ("release.leakage.none_shared", "1 of 5 rows: 1", ["lesion_id"]),
+        ("release.counts.blind_share", "1 of 1 rows: 0.29", []),
         ("release.counts.agree", "1 of 1 rows: n_train is 3, not 4", []),
     ],
 )
