@@ -82,6 +82,10 @@ def candidate_outcomes(
     return rows.select(name for name in CANDIDATES if name in rows.columns).sort("narrative_id")
 
 
+#: What becomes of an answer that came to a conclusion, other than being kept.
+_CONCLUDED = ("label_disagreement", "concludes_below_label", "too_many_post_hoc")
+
+
 def asked_for(written: pl.DataFrame, lost: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
     """Every narrative that was asked for, with what :data:`CANDIDATES` tells of how it came about.
 
@@ -91,7 +95,9 @@ def asked_for(written: pl.DataFrame, lost: pl.DataFrame, attempts: pl.DataFrame)
     """
     slot, number = (pl.col("record_id").str.extract(ATTEMPT, group) for group in (1, 3))
     told = attempts.select(slot.alias("narrative_id"), number.cast(pl.Int64).alias("attempt"), "rule")
-    concluded = told.filter(pl.col("rule").is_in(["label_disagreement", "too_many_post_hoc"])).sort("attempt")
+    concluded = told.filter(
+        pl.col("rule").is_in(["label_disagreement", "concludes_below_label", "too_many_post_hoc"])
+    ).sort("attempt")
     first = concluded.unique("narrative_id", keep="first", maintain_order=True).select(
         "narrative_id", (pl.col("rule") != "label_disagreement").alias("first")
     )

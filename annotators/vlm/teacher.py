@@ -32,7 +32,7 @@ CASE_COLUMNS = ("node_id", "label_certainty", "age_years", "sex", "site", "modal
 _STAGE = "propose"
 Slot = TypeVar("Slot")
 #: Faults of what a text says: another one has to be reasoned, writing the same down again would not help.
-_OF_CONTENT = ("label_disagreement", "photograph_cannot_show", "too_many_post_hoc")
+_OF_CONTENT = ("label_disagreement", "concludes_below_label", "photograph_cannot_show", "too_many_post_hoc")
 _DETAIL = 500  # most characters of a failure that the ledger keeps
 
 
@@ -47,9 +47,9 @@ def propose(cases: pl.DataFrame, n_candidates: int, teacher: Teacher) -> tuple[p
     ``cases``: rows of :data:`schemas.tables.CASES` with the columns :data:`CASE_COLUMNS`. Gives rows of
     :data:`schemas.tables.NARRATIVES`, and rejections with the case of each. By case: ``no_known_label``. By narrative,
     with the rule of its last failure: those of :data:`annotators.engines.protocol.FailureKind`, ``no_skin_seen``,
-    ``schema``, ``label_disagreement``, ``photograph_cannot_show``, ``too_many_post_hoc``. By attempt, whose id names
-    narrative, step and number: every failure on the way. Raises :class:`schemas.errors.UserError` where the engine does
-    not answer.
+    ``schema``, ``label_disagreement``, ``concludes_below_label``, ``photograph_cannot_show``, ``too_many_post_hoc``. By
+    attempt, whose id names narrative, step and number: every failure on the way. Raises
+    :class:`schemas.errors.UserError` where the engine does not answer.
     """
     wanted: dict[str, Candidate] = {}
     unlabelled: list[Rejected] = []
@@ -128,6 +128,8 @@ def _read(
     concluded = written.narrative.conclusion
     if not taxonomy.on_one_branch(concluded.taxonomy_id, case["node_id"]):
         raise UnusableError("label_disagreement", f"{concluded.diagnosis!r} is concluded without knowing the diagnosis")
+    if taxonomy.is_ancestor(case["node_id"], concluded.taxonomy_id):
+        raise UnusableError("concludes_below_label", f"{concluded.diagnosis!r} says more than the label does")
     if len(written.post_hoc) > most:
         raise UnusableError(
             "too_many_post_hoc", f"{len(written.post_hoc)} findings, more than {most}, were not observed"

@@ -174,6 +174,16 @@ def test_what_is_wrong_with_the_reasoning_is_reasoned_anew_and_what_is_wrong_wit
     assert first("content") == (2, 2)
 
 
+def test_a_blind_conclusion_that_says_more_than_the_label_is_another_attempt_and_no_disagreement() -> None:
+    label, finer = next((a, b) for a in knowledge() for b in knowledge() if TAXONOMY.is_ancestor(a, b))
+    name = TAXONOMY.node(finer).name
+    kept, rejected, _ = taught(of=cases(case(node_id=label)), blind_share=1.0, attempts=2, favoured=name)
+    assert kept.is_empty()
+    assert rules(rejected, "attempt") == ["concludes_below_label"] * 2
+    broader = taught(of=cases(case(node_id=finer)), blind_share=1.0, favoured=TAXONOMY.node(label).name)[0]
+    assert broader.height == 1 and not broader["label_seen"][0]
+
+
 def test_a_claim_that_no_photograph_supports_is_refused() -> None:
     def feels(step: str, request: Request) -> str | None:
         told = {"findings": [{"concept": "papule", "text": "The lesion is firm and tender on palpation."}]}
