@@ -30,7 +30,6 @@ from flows.html_report import published_report
 from flows.plan import Build
 from flows.report import counts_table, step_counts
 from flows.steps import STEPS
-from flows.teacher_steps import close_engines
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import ConfigError, GateError
@@ -114,10 +113,7 @@ def world(drawn_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with chat_server(answer) as server:
         config = config_of(folder, drawn_sample, server.url)
         patients |= _patients(config)
-        try:
-            outcome = run_build(config, InProcess(), Quiet())
-        finally:
-            close_engines()
+        outcome = run_build(config, InProcess(), Quiet())
         outputs = {report.output.step: report.output for report in outcome.reports}
         release = Path(outcome.path(config))
         done = Build(config, Store(config.workspace), outputs)
@@ -277,14 +273,11 @@ def test_too_few_blind_rows_refuse_the_release_and_say_what_to_do(world: World, 
     for least, is_refused in ((share, False), (share + 0.01, True)):
         gate = world.config.gate.model_copy(update={"min_blind_share": least})
         config = world.config.model_copy(update={"gate": gate, "releases": elsewhere})
-        try:
-            if is_refused:
-                with pytest.raises(GateError, match=r"not told the diagnosis .*blind_share\); .*gate\.min_blind_share"):
-                    run_build(config, InProcess(), Quiet())
-            else:
+        if is_refused:
+            with pytest.raises(GateError, match=r"not told the diagnosis .*blind_share\); .*gate\.min_blind_share"):
                 run_build(config, InProcess(), Quiet())
-        finally:
-            close_engines()
+        else:
+            run_build(config, InProcess(), Quiet())
     assert len(list(Path(elsewhere).glob("dermcot-*"))) == 1
 
 
