@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,7 @@ from flows.execute import InProcess, rejections_of
 from flows.plan import Build
 from schemas.config import Config
 from schemas.errors import UserError
-from tests.annotators.vlm.chat_server import chat_server, honest
-from tests.annotators.vlm.scripted import good_observation
+from tests.annotators.vlm.chat_server import Answer, InsteadError, chat_server, honest
 from tests.conftest import Quiet
 
 CASES = 40
@@ -59,35 +60,107 @@ def test_a_release_comes_of_what_a_model_saw_and_again_nothing_is_asked(looking:
     assert len(set(asked)) == len(asked), "nothing is asked twice"
 
 
+#: What a server may do to every case of a kind, the step at which, and the rule it is rejected by (None: it is not).
+KINDS: dict[str, tuple[str, str | None]] = {
+    "good": ("", None),
+    "busy at first": ("write", None),
+    "broken at first": ("observe", None),
+    "sees no skin": ("observe", "no_skin_seen"),
+    "refuses": ("reason", "refusal"),
+    "repeats the prompt": ("reason", "prompt_echo"),
+    "writes no JSON": ("write", "invalid_json"),
+    "leaves a field out": ("write", "invalid_json"),
+    "sends half a body": ("write", "bad_response"),
+    "fails for ever": ("reason", "server_error"),
+    "answers too late": ("reason", "timeout"),
+    "feels what it cannot": ("write", "photograph_cannot_show"),
+    "reassures": ("write", None),
+    "argues nothing": ("write", None),
+}
+#: Kinds whose answers are of the schema and good for nothing: the thresholds refuse them.
+POOR = ("reassures", "argues nothing")
+
+
+def as_planned(plan: dict[str, str]) -> Answer:
+    """A server that does to every case what its image's place in ``plan`` says; ``plan`` is filled with each."""
+    seen: Counter[str] = Counter()
+
+    def answer(step: str, image: str, body: dict[str, Any]) -> str:
+        image = image[:8] or re.search(r"image: ([0-9a-f]{8})", json.dumps(body))[1]  # type: ignore[index]
+        kind = plan.setdefault(image, list(KINDS)[int(image, 16) % len(KINDS)])
+        said = honest(step, image, body)
+        if step != KINDS[kind][0]:
+            return said
+        request = json.dumps(body["messages"])
+        seen[request] += 1
+        told = json.loads(said) if step != "reason" else {}
+        if kind.endswith("at first"):
+            if seen[request] == 1:
+                raise InsteadError(429, Retry_After="0") if kind == "busy at first" else InsteadError(503)
+            return said
+        if kind == "sends half a body":
+            raise InsteadError(200, half=True)
+        if kind == "fails for ever":
+            raise InsteadError(500)
+        if kind == "answers too late":
+            time.sleep(1.5)
+        if kind == "leaves a field out":
+            told.pop("limitations")
+        if kind == "argues nothing":
+            told["differential"] = [
+                {**entry, "evidence_for": ["It is possible."], "evidence_against": []} for entry in told["differential"]
+            ]
+        changes: dict[str, dict[str, Any]] = {
+            "sees no skin": {"quality": "no_skin"},
+            "feels what it cannot": {
+                "findings": [{"concept": "papule", "text": "It is firm and tender to the touch."}]
+            },
+            "reassures": {"next_step": "It is harmless, so there is no need to see a doctor."},
+        }
+        words = {"refuses": "I'm sorry, but I can't assist with medical images.", "writes no JSON": "Findings: a papule",
+                 "repeats the prompt": body["messages"][0]["content"], "answers too late": said}  # fmt: skip
+        if not isinstance(words["repeats the prompt"], str):
+            words["repeats the prompt"] = "".join(part["text"] for part in words["repeats the prompt"])
+        return words.get(kind) or json.dumps({**told, **changes.get(kind, {})})
+
+    return answer
+
+
 def test_exactly_the_good_answers_are_accepted_at_default_thresholds(looking: Callable[..., Config]) -> None:
-    bad: dict[str, str] = {}
-
-    def half_good(step: str, image: str, body: dict[str, Any]) -> str:
-        if step == "observe" and int(image[:2], 16) % 3 == 0:
-            bad[image] = "no_skin_seen"
-            return json.dumps({**good_observation(), "quality": "no_skin"})
-        if step == "reason" and int(image[:2], 16) % 3 == 1:
-            bad[image] = "refusal"
-            return "I'm sorry, but I can't assist with medical images."
-        return honest(step, image, body)
-
-    with chat_server(half_good) as server:
-        _, done = build(looking(server.url, attempts=2))
-    cases = done.table("split", "cases")
-    accepted = set(done.rows("standardise", ["case_id"])["case_id"])
+    kind_of: dict[str, str] = {}
+    patient = {"max_attempts": 2, "backoff_seconds": 0.01, "patience_seconds": 60, "rest_after": 1000,
+               "timeout_seconds": 1.0}  # fmt: skip
+    with chat_server(as_planned(kind_of)) as server:
+        config = looking(server.url, attempts=2)
+        told = config.propose.vlm.http.model_copy(update=patient)  # type: ignore[union-attr]
+        config = looking(server.url, attempts=2, http=told.model_dump(mode="json"))
+        outcome, done = build(config.model_copy(update={"limit": 3 * CASES}))
+        asked = len(server.log)
+        build(config.model_copy(update={"limit": 3 * CASES}))
+        assert len(server.log) == asked, "what was answered is not asked again, however bad it was"
+    n = Counter(kind_of.values())
+    assert set(n) == set(KINDS), n
     refused = rejections_of(done.outputs["propose"], done.store)
-    narratives = refused.filter(pl.col("record_kind") == "narrative")
-    assert len(accepted) == cases.height - len(bad)
-    assert Counter(narratives["rule"]) == Counter({rule: 2 * n for rule, n in Counter(bad.values()).items()})
-    attempts = refused.filter(pl.col("record_kind") == "attempt")
-    wanted = {"no_skin_seen": 2, "refusal": 4}  # a case is looked at twice; each of two candidates reasons twice
-    assert Counter(attempts["rule"]) == Counter({r: wanted[r] * n for r, n in Counter(bad.values()).items()})
-    chosen = done.table("select", "selected")
+    rules = Counter({rule: 0 for _, rule in KINDS.values() if rule})
+    for kind, (_, rule) in KINDS.items():
+        rules.update({rule: 2 * n[kind]} if rule else {})
+    assert Counter(refused.filter(pl.col("record_kind") == "narrative")["rule"]) == rules
+    tries = {kind: 2 if step == "observe" else 4 for kind, (step, _) in KINDS.items()}  # of all candidates of a case
+    attempts = Counter({rule: 0 for rule in rules})
+    for kind, (_, rule) in KINDS.items():
+        attempts.update({rule: tries[kind] * n[kind]} if rule else {})
+    assert Counter(refused.filter(pl.col("record_kind") == "attempt")["rule"]) == attempts
+    written = done.rows("propose", ["narrative_id", "case_id", "completion"])
     scored = done.rows("evaluate", ["narrative_id", "overall"])
-    assert scored.height == 2 * len(accepted)
-    assert set(chosen["case_id"]) <= accepted
-    held = cases.filter(pl.col("split") == "train")["case_id"]
-    assert set(chosen.filter(pl.col("split") == "train")["case_id"]) == set(held) & accepted
+    assert scored.height == 2 * sum(n[kind] for kind, (_, rule) in KINDS.items() if rule is None)
+    poor = written.filter(pl.col("completion").str.contains("harmless|It is possible"))["case_id"].unique()
+    good = set(written["case_id"]) - set(poor)
+    assert (len(poor), len(good)) == (sum(n[k] for k in POOR), n["good"] + n["busy at first"] + n["broken at first"])
+    train = set(done.table("split", "cases").filter(pl.col("split") == "train")["case_id"])
+    chosen = done.table("select", "selected").filter(pl.col("split") == "train")
+    assert set(chosen["case_id"]) == good & train
+    published = pl.read_parquet(f"{outcome.path(config)}/data/train/*.parquet")
+    assert set(published["case_id"]) == good & train
 
 
 def test_a_server_that_is_gone_is_one_sentence_and_what_was_answered_is_kept(looking: Callable[..., Config]) -> None:

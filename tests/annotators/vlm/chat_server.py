@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +18,16 @@ from annotators.engines.protocol import Message, Request, Sampling
 from tests.annotators.vlm.scripted import good_narrative, good_observation, good_rationale
 
 #: step (observe, reason, write), image digest ("" where the step has no image) and body -> the answer's text.
-#: A ConnectionError closes the connection without an answer.
+#: A ConnectionError closes the connection without an answer, an InsteadError answers something else.
 Answer = Callable[[str, str, dict[str, Any]], str]
+
+
+class InsteadError(Exception):
+    """Another status with these headers instead of an answer, or ``half`` of a body."""
+
+    def __init__(self, status: int, *, half: bool = False, **headers: str) -> None:
+        self.status, self.half = status, half
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 @dataclass
@@ -76,6 +84,9 @@ def chat_server(
             except ConnectionError:
                 self.close_connection = True
                 return
+            except InsteadError as instead:
+                self.say(instead.status, {"error": "as planned"}, instead.headers, instead.half)
+                return
             said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
                     "usage": {"prompt_tokens": 50, "completion_tokens": 20}, "model": "m"}  # fmt: skip
             self.say(200, said)
@@ -87,17 +98,26 @@ def chat_server(
             self.say(401, {"error": f"{given} is not the key"})
             return False
 
-        def say(self, status: int, said: dict[str, Any]) -> None:
+        def say(
+            self, status: int, said: dict[str, Any], headers: Mapping[str, str] | None = None, half: bool = False
+        ) -> None:
             payload = json.dumps(said).encode()
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
-            self.wfile.write(payload)
+            self.wfile.write(payload[: len(payload) // 2] if half else payload)
+            self.close_connection |= half
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Whoever asked was killed."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     known.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
