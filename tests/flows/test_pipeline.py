@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from flows.build import run_build
 from flows.execute import InProcess
 from flows.steps import STEPS
 from schemas.config_file import load_config
+from tests.annotators.vlm.chat_server import chat_server
 from tests.conftest import REPOSITORY, Quiet, write_config
 
 SCRIPT = """
@@ -37,14 +39,29 @@ print(json.dumps({"result": result, "tasks": tasks, "flows": flows, "keys": keys
 """
 
 
-def test_one_task_per_shard_and_an_artifact_per_step(drawn_sample: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "config.yaml", drawn_sample)
+def run_flow(config: Path, home: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(config), str(tmp_path / "home")], cwd=REPOSITORY, text=True,
+        [sys.executable, "-c", SCRIPT, str(config), str(home)], cwd=REPOSITORY, text=True,
         capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    seen: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return seen
+
+
+def test_long_work_and_what_it_came_to_are_artifacts(drawn_sample: Path, tmp_path: Path) -> None:
+    with chat_server() as server:
+        http = {"endpoints": [{"url": server.url}]}
+        teacher = {"teacher": "vlm", "candidates": 1, "vlm": {"model": "m", "terms": "CC0-1.0", "http": http}}
+        teacher["vlm"]["blind_share"] = 0.0  # type: ignore[index]
+        config = write_config(tmp_path / "config.yaml", drawn_sample, propose=teacher, limit=40)
+        seen = run_flow(config, tmp_path / "home")
+    assert (seen["keys"]["progress-propose"], seen["keys"]["teacher"]) == ("progress", "table")
+
+
+def test_one_task_per_shard_and_an_artifact_per_step(drawn_sample: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    seen = run_flow(config, tmp_path / "home")
     assert seen["result"]["release"] == "dermcot-0.1.0"
     assert [state for _, state in seen["flows"]] == ["COMPLETED"]
     names = [name for name, _ in seen["tasks"]]

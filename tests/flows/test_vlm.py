@@ -112,12 +112,10 @@ def as_planned(plan: dict[str, str]) -> Answer:
             ]
         changes: dict[str, dict[str, Any]] = {
             "sees no skin": {"quality": "no_skin"},
-            "feels what it cannot": {
-                "findings": [{"concept": "papule", "text": "It is firm and tender to the touch."}]
-            },
+            "feels what it cannot": {"findings": [{"concept": "papule", "text": "It is firm and tender."}]},
             "reassures": {"next_step": "It is harmless, so there is no need to see a doctor."},
         }
-        words = {"refuses": "I'm sorry, but I can't assist with medical images.", "writes no JSON": "Findings: a papule",
+        words = {"refuses": "I'm sorry, but I can't assist with medical images.", "writes no JSON": "A papule",
                  "repeats the prompt": body["messages"][0]["content"], "answers too late": said}  # fmt: skip
         if not isinstance(words["repeats the prompt"], str):
             words["repeats the prompt"] = "".join(part["text"] for part in words["repeats the prompt"])
