@@ -5,16 +5,21 @@ The seed is printed; ``DERMCOT_KILL_SEED`` repeats it. ``make soak`` kills more 
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
-from tests.annotators.vlm.chat_server import ChatServer, chat_server, honest
+from schemas.tables import DIMENSIONS
+from tests.annotators.vlm.brief_checkpoints import brief_checkpoint
+from tests.annotators.vlm.chat_server import chat_server, honest
 from tests.conftest import write_config
 from tests.flows.test_kill import PLAIN, dice, finish, start, tree
 
@@ -26,23 +31,27 @@ def slow(step: str, image: str, body: dict[str, Any]) -> str:
     return honest(step, image, body)
 
 
-def config(folder: Path, sample: Path, cases: int, url: str) -> Path:
+def config(folder: Path, sample: Path, cases: int, **vlm: Any) -> Path:
     """A configuration with a workspace of its own."""
     folder.mkdir()
     file = write_config(folder / "config.yaml", sample, limit=cases)
     told = yaml.safe_load(file.read_text())
-    http = {"endpoints": [{"url": url, "max_in_flight": IN_FLIGHT}], "max_attempts": 2, "backoff_seconds": 0.01}
-    vlm = {"http": http, "model": "m", "terms": "CC0-1.0", "blind_share": 0.0}
-    told["propose"] = {"teacher": "vlm", "vlm": vlm, "candidates": 2}
+    told["propose"] = {"teacher": "vlm", "vlm": {"terms": "CC0-1.0", "blind_share": 0.0, **vlm}, "candidates": 2}
     told["gate"] = {"max_rejected_share": 1}
+    told["select"] = {"thresholds": dict.fromkeys((*DIMENSIONS, "aggregate"), 0)}
     file.write_text(yaml.safe_dump(told))
     return file
 
 
-def killed_after(file: Path, server: ChatServer, answers: int, pause: float) -> bool:
-    """SIGKILL once the server was asked so often, and a moment later; whether it was still running."""
-    process, goal = start(PLAIN, file), len(server.log) + answers
-    while len(server.log) < goal and process.poll() is None:
+def served(url: str) -> dict[str, Any]:
+    endpoint = {"url": url, "max_in_flight": IN_FLIGHT}
+    return {"model": "m", "http": {"endpoints": [endpoint], "max_attempts": 2, "backoff_seconds": 0.01}}
+
+
+def killed_after(file: Path, count: Callable[[], int], more: int, pause: float) -> bool:
+    """SIGKILL once ``count`` has grown so much, and a moment later; whether it was still running."""
+    process, goal = start(PLAIN, file), count() + more
+    while count() < goal and process.poll() is None:
         time.sleep(0.002)
     time.sleep(pause)
     running = process.poll() is None
@@ -54,12 +63,14 @@ def killed_after(file: Path, server: ChatServer, answers: int, pause: float) -> 
 def kill_rounds(tmp_path: Path, sample: Path, rounds: int, cases: int) -> None:
     chance = dice()
     with chat_server(slow) as server:
-        reference, _ = finish(PLAIN, config(tmp_path / "undisturbed", sample, cases, server.url))
+        reference, _ = finish(PLAIN, config(tmp_path / "undisturbed", sample, cases, **served(server.url)))
         wanted = Counter(server.log)
         server.log.clear()
-        file, kills = config(tmp_path / "killed", sample, cases, server.url), 0
+        file, kills = config(tmp_path / "killed", sample, cases, **served(server.url)), 0
         for _ in range(rounds):
-            kills += killed_after(file, server, chance.randrange(1, len(wanted) // rounds), chance.uniform(0, 0.03))
+            kills += killed_after(
+                file, lambda: len(server.log), chance.randrange(1, len(wanted) // rounds), chance.uniform(0, 0.03)
+            )
         result, _ = finish(PLAIN, file)
         asked = Counter(server.log)
     repeats = asked.total() - wanted.total()
@@ -76,3 +87,45 @@ def test_a_killed_build_asks_for_nothing_twice(tmp_path: Path, drawn_sample: Pat
 @pytest.mark.soak
 def test_a_build_killed_many_times_asks_for_nothing_twice(tmp_path: Path, drawn_sample: Path) -> None:
     kill_rounds(tmp_path, drawn_sample, rounds=30, cases=200)
+
+
+def narratives(release: Path) -> pl.DataFrame:
+    told = pl.read_parquet(release / "candidates.parquet").select("narrative_id", "outcome")
+    return told.sort("narrative_id")
+
+
+def kept_bytes(workspace: Path) -> int:
+    return sum(file.stat().st_size for file in (workspace / "requests").rglob("*") if file.is_file())
+
+
+def kill_rounds_in_process(tmp_path: Path, sample: Path, rounds: int, cases: int) -> None:
+    chance = dice()
+    model = brief_checkpoint("qwen2_5_vl", tmp_path / "model")
+    vlm = {"model": str(model), "transformers": {"devices": ["cpu"]}, "max_tokens": 500, "max_post_hoc": 99,
+           "temperature": 1.0, "top_p": 1.0}  # fmt: skip
+    reference, _ = finish(PLAIN, config(tmp_path / "undisturbed", sample, cases, **vlm))
+    whole = kept_bytes(tmp_path / "undisturbed/workspace")
+    file, kills, kept = config(tmp_path / "killed", sample, cases, **vlm), 0, [0]
+    for _ in range(rounds):
+        grown = chance.randrange(1, max(whole // rounds, 2))
+        kills += killed_after(file, lambda: kept_bytes(tmp_path / "killed/workspace"), grown, chance.uniform(0, 0.3))
+        kept.append(kept_bytes(tmp_path / "killed/workspace"))
+    result, _ = finish(PLAIN, file)
+    [*_, last] = sorted((tmp_path / "killed/workspace/runs").glob("*/run.json"), key=lambda run: run.stat().st_mtime)
+    told = json.loads(last.read_text())["teacher"]
+    print(
+        f"{kills} kills, {kept[-1]:,} of {whole:,} bytes kept before the last run, which asked {told['answered']:.0f}"
+    )
+    assert kills >= min(rounds, 1) and kept == sorted(kept), "what is kept stays kept"
+    assert narratives(result).height > 0
+    assert narratives(result).equals(narratives(reference))
+
+
+def test_a_build_with_a_model_in_process_is_killed_and_comes_to_the_same(tmp_path: Path, drawn_sample: Path) -> None:
+    pytest.importorskip("torch")
+    kill_rounds_in_process(tmp_path, drawn_sample, rounds=1, cases=4)
+
+
+@pytest.mark.soak
+def test_a_build_with_a_model_in_process_is_killed_many_times(tmp_path: Path, drawn_sample: Path) -> None:
+    kill_rounds_in_process(tmp_path, drawn_sample, rounds=30, cases=24)

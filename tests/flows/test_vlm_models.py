@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,24 +24,21 @@ import polars as pl
 import pytest
 
 from annotators.engines.cache import RequestCache
-from annotators.vlm import prompts
 from corpus.store import Store
 from flows.build import Outcome, begin_build, finish_build
 from flows.execute import InProcess, rejections_of
 from flows.plan import Build
 from flows.teacher_steps import CACHE
-from schemas.cards import load_cards
 from schemas.config import Config
 from schemas.errors import GateError
 from schemas.tables import DIMENSIONS
-from schemas.taxonomy import load_taxonomy
-from tests.annotators.engines.tiny_checkpoints import build as build_checkpoint
+from tests.annotators.vlm.brief_checkpoints import brief_checkpoint
 from tests.conftest import Quiet
 
 torch = pytest.importorskip("torch")
 CASES, CANDIDATES = 4, 2
 #: Most tokens of an answer: those of the first are long enough for a release, the others are cut in the middle.
-FAMILIES = {"llava": 1200, "idefics3": 300, "qwen2_5_vl": 300}
+FAMILIES = {"qwen2_5_vl": 600, "llava": 150, "idefics3": 150}
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +52,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The checkpoint of a family, whose tokenizer knows the words of the prompts, so that prompts are short."""
+    """The checkpoint of a family, built once."""
     built: dict[str, Path] = {}
-    taxonomy = load_taxonomy()
-    names = "; ".join(taxonomy.node(node).name for node in sorted(load_cards()) if node in taxonomy)
-    told: dict[str, Any] = {"certainty": "histopathology", "known": "Melanoma"}
-    words = [*(prompts.rendered(name, **told) for name in prompts.PROMPTS), names, '": "'] * 3
 
     def made(family: str) -> Path:
         if family not in built:
-            folder = tmp_path_factory.mktemp("checkpoints") / family
-            built[family] = build_checkpoint(family, folder, words=words, tokens=1500, context=16384)
+            built[family] = brief_checkpoint(family, tmp_path_factory.mktemp("checkpoints") / family)
         return built[family]
 
     return made
@@ -76,7 +69,7 @@ def config(drawn_sample: Path, config_for: Callable[..., Config]) -> Callable[..
         made = config_for(drawn_sample, f"limit={CASES}", "gate.max_rejected_share=1")
         told = made.model_dump(mode="json")
         engine = {} if "http" in changes else {"transformers": {"devices": ["cpu"]}}
-        vlm = {"model": str(model), "terms": "CC0-1.0", "temperature": 1.5, "top_p": 1.0, "max_tokens": 300,
+        vlm = {"model": str(model), "terms": "CC0-1.0", "temperature": 1.0, "top_p": 1.0, "max_tokens": 300,
                "blind_share": 0.5, "max_post_hoc": 99, "attempts": 2, **engine, **changes}  # fmt: skip
         told["propose"] |= {"teacher": "vlm", "candidates": CANDIDATES, "vlm": vlm}
         told["select"]["thresholds"] = dict.fromkeys((*DIMENSIONS, "aggregate"), 0)
@@ -91,7 +84,7 @@ def proposed(config: Config) -> tuple[Build, dict[str, Any], Outcome | None]:
         try:
             outcome = finish_build(begun, InProcess(), Quiet())
         except GateError as error:
-            assert "there is no narrative" in str(error)
+            assert re.search("there is no narrative|the release would be empty", str(error))
             outcome = None
     [*_, last] = sorted(Path(config.workspace).glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime)
     return begun.build, json.loads(last.read_text()).get("teacher", {}), outcome
@@ -117,9 +110,9 @@ def check_accounts(build: Build, came_to: dict[str, Any]) -> Counter[str]:
 def test_a_model_in_process_teaches_a_build(
     family: str, checkpoint: Callable[[str], Path], config: Callable[..., Config]
 ) -> None:
-    told = config(checkpoint(family), max_tokens=FAMILIES[family])
+    told = config(checkpoint(family), max_tokens=FAMILIES[family], blind_share=0.0)
     build, came_to, outcome = proposed(told)
-    assert (outcome is not None) == (family == "llava")
+    assert (outcome is not None) == (family == "qwen2_5_vl")
     check_accounts(build, came_to)
     assert came_to["device_seconds"] > 0
     assert came_to["engines"][0]["device"] == "cpu"
