@@ -41,6 +41,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m tests.benchmarks.bench_annotate
 	$(BIN)/python -m tests.benchmarks.bench_transformers
 	$(BIN)/python -m tests.benchmarks.bench_engine_overhead
+	$(BIN)/python -m tests.benchmarks.bench_teacher
 	$(BIN)/python -m tests.benchmarks.bench_coverage
 
 $(VENV)/bin/python:
