@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -31,8 +31,7 @@ def watch_teacher(build: Build, reporter: Reporter, done: int, total: int) -> It
     Gives what is to be called with every shard that is finished.
     """
     meter = meter_of(build.config.workspace)
-    requests = 1 + 2 * build.config.propose.candidates
-    seen = _Seen(done, total, requests)
+    seen = _Seen(done, total, build.config.propose.candidates)
     over = threading.Event()
     here = f"{socket.gethostname()} {os.getpid()}"
 
@@ -40,14 +39,14 @@ def watch_teacher(build: Build, reporter: Reporter, done: int, total: int) -> It
         while not over.wait(_EVERY):
             measure_memory(meter)
             counted = meter.totals()
-            reporter.progress("propose", seen.cases(counted["results"]), total, seen.note(time.monotonic(), counted))
+            reporter.progress("propose", seen.cases(counted), total, seen.note(time.monotonic(), counted))
 
     def finished(shard: ShardDone) -> None:
         if shard.totals and shard.origin != here:
             meter.told(shard.origin, shard.totals)
         seen.finished += shard.rows
         counted = meter.totals()
-        reporter.progress("propose", seen.cases(counted["results"]), total, seen.note(time.monotonic(), counted))
+        reporter.progress("propose", seen.cases(counted), total, seen.note(time.monotonic(), counted))
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
@@ -60,33 +59,44 @@ def watch_teacher(build: Build, reporter: Reporter, done: int, total: int) -> It
 
 @dataclass
 class _Seen:
-    """``before``: cases there at the start; ``finished``: those of finished shards since; ``requests``: of one case."""
+    """``before``: cases there at the start; ``finished``: those of finished shards since; ``candidates``: of a case."""
 
     before: int
     total: int
-    requests: int
+    candidates: int
 
     def __post_init__(self) -> None:
         self.finished = 0
-        self._past: deque[tuple[float, dict[str, float]]] = deque()
+        self._past: deque[tuple[float, float, dict[str, float]]] = deque()
+        self._settled = self._most = 0.0
+        self._each = (1 + 2 * self.candidates) / self.candidates  # requests of a candidate, if each succeeds at once
 
-    def cases(self, results: float) -> int:
-        """Cases that are done, about: requests of a failed observation never come, so shards may know of more."""
-        return min(self.total, self.before + max(self.finished, int(results / self.requests)))
+    def cases(self, counted: Mapping[str, float]) -> int:
+        """Cases that are done, about; whoever fails often needs more requests, which shows as narratives are settled.
 
-    def note(self, now: float, counted: dict[str, float]) -> str:
+        It never goes back: what was too hopeful stands until the rest has caught up.
+        """
+        if counted["settled"] > self._settled:
+            self._settled = counted["settled"]
+            self._each = max(self._each, counted["results"] / self._settled)
+        guesses = (self.finished, self._settled / self.candidates, counted["results"] / self._each / self.candidates)
+        self._most = max(self._most, *guesses)
+        return min(self.total, self.before + int(self._most + 1e-9))
+
+    def note(self, now: float, counted: Mapping[str, float]) -> str:
         """One line on how it goes."""
-        self._past.append((now, counted))
+        done = self.cases(counted)
+        self._past.append((now, self._most, dict(counted)))
         while self._past[0][0] < now - _WINDOW:
             self._past.popleft()
-        then, first = self._past[0]
+        then, most, first = self._past[0]
         told = []
         if now > then:
-            cases, tokens = ((counted[name] - first[name]) / (now - then) for name in ("results", "completion_tokens"))
-            cases /= self.requests
+            cases = (self._most - most) / (now - then)
+            tokens = (counted["completion_tokens"] - first["completion_tokens"]) / (now - then)
             told += [f"{cases:.3g} cases/s", f"{tokens:,.0f} tokens/s"]
-            if cases > 0:
-                told.append(f"{duration((self.total - self.cases(counted['results'])) / cases)} left")
+            if cases > 0 and done < self.total:
+                told.append(f"{duration((self.total - done) / cases)} left")
         if counted["kept"] + counted["lost"]:
             told.append(f"{counted['kept'] / (counted['kept'] + counted['lost']):.0%} of narratives kept")
         if counted["memory_total"]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 #: What is counted. ``results``: requests that got an answer or a failure, wherever from; ``answered``: answers that
 #: came now, with their tokens, ``seconds`` (sum over answers) and ``cost``; ``device_seconds``: of a model in process;
-#: ``kept`` and ``lost``: narratives that an answer gave, and answers to the writing step that gave none. Held now, in
+#: ``kept`` and ``lost``: narratives that an answer gave, and answers to the writing step that gave none;
+#: ``settled``: narratives that are there or will never be. Held now, in
 #: bytes of GPUs: ``memory`` of ``memory_total``.
 COUNTED = ("results", "failures", "answered", "prompt_tokens", "completion_tokens", "seconds", "device_seconds", "cost",
-           "kept", "lost", "memory", "memory_total")  # fmt: skip
+           "kept", "lost", "settled", "memory", "memory_total")  # fmt: skip
 
 
 class Meter:

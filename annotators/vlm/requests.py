@@ -29,7 +29,7 @@ VERSION = "vlm/1"
 @dataclass(frozen=True)
 class Teacher:
     """What the teacher asks with. ``load``: bytes of the image of a digest; ``shaped_by``: of the engine's settings;
-    ``count``: told of narratives ``kept`` and ``lost``."""
+    ``count``: told of narratives ``kept``, ``lost`` and ``settled``."""
 
     settings: VlmSettings
     model: str

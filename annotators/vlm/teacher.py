@@ -62,6 +62,7 @@ def propose(cases: pl.DataFrame, n_candidates: int, teacher: Teacher) -> tuple[p
     asker = Asker(teacher.ask)
     seen = _observations(teacher, asker, {c.case["case_id"]: c.case for c in wanted.values()})
     ready = {name: c for name, c in wanted.items() if c.case["case_id"] in seen}
+    teacher.count(settled=len(wanted) - len(ready))
     told = _narratives(teacher, asker, ready, {case_id: answer.value for case_id, answer in seen.items()})
     rows = [
         _row(teacher, ready[name], seen[ready[name].case["case_id"]], *answers, asker)
@@ -103,6 +104,8 @@ def _narratives(
         for fault in asker.faults:
             if fault.attempt == attempt and fault.rule in _OF_CONTENT:
                 del reasoned[fault.slot]
+        is_last = attempt + 1 == teacher.settings.attempts
+        teacher.count(settled=len(still) - (0 if is_last else len(_open(still, found, asker))))
     return {name: (reasoned[name], answer) for name, answer in found.items()}
 
 

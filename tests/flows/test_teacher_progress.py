@@ -30,16 +30,25 @@ def counted(**told: float) -> dict[str, float]:
 
 
 def test_speed_share_and_time_left_are_those_of_the_last_minutes() -> None:
-    seen = _Seen(before=100, total=1100, requests=7)
+    seen = _Seen(before=100, total=1100, candidates=3)
     assert seen.note(0, counted()) == ""
     note = seen.note(10, counted(results=140, completion_tokens=5000, kept=30, lost=10))
     assert note == "2 cases/s, 500 tokens/s, 8 min left, 75% of narratives kept"
-    assert seen.cases(140) == 120
+    assert seen.cases(counted(results=140)) == 120
     later = counted(results=7 * 900, completion_tokens=1e6, kept=30, lost=10, memory=61.2 * 2**30, memory_total=2**37)
     assert seen.note(10_000, later).endswith("kept, GPU 61.2 of 128.0 GiB")
-    seen.finished = 500
-    assert seen.cases(140) == 600, "a shard whose requests failed early is finished all the same"
-    assert seen.cases(1e6) == 1100
+    seen.finished = 950
+    assert seen.cases(counted(results=140)) == 1050, "a shard whose requests failed early is finished all the same"
+    assert seen.cases(counted(results=1e6)) == 1100
+
+
+def test_who_needs_many_attempts_is_not_done_early_and_the_bar_never_goes_back() -> None:
+    seen, told = _Seen(before=0, total=100, candidates=3), []
+    for n in range(1, 101):  # every narrative takes three times the requests it would at best
+        told.append(seen.cases(counted(results=21 * n, settled=3 * n)))
+    assert told == sorted(told) and told[-1] == 100
+    assert told[49] <= 51
+    assert seen.cases(counted(results=0)) == 100
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (59, "1 min"), (600, "10 min"), (7500, "2 h 5 min"),
