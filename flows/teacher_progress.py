@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from flows.execute import Reporter, ShardDone
@@ -48,7 +49,7 @@ def watch_teacher(build: Build, reporter: Reporter, done: int, total: int) -> It
         counted = meter.totals()
         reporter.progress("propose", seen.cases(counted), total, seen.note(time.monotonic(), counted))
 
-    watcher = threading.Thread(target=look, daemon=True)
+    watcher = threading.Thread(target=copy_context().run, args=(look,), daemon=True)  # its artifacts are the run's
     watcher.start()
     try:
         yield finished

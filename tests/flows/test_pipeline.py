@@ -45,6 +45,7 @@ def run_flow(config: Path, home: Path) -> dict[str, Any]:
         capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return seen
 
