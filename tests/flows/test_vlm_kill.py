@@ -107,15 +107,13 @@ def kill_rounds_in_process(tmp_path: Path, sample: Path, rounds: int, cases: int
     whole = kept_bytes(tmp_path / "undisturbed/workspace")
     file, kills, kept = config(tmp_path / "killed", sample, cases, **vlm), 0, [0]
     for _ in range(rounds):
-        grown = chance.randrange(1, max(whole // rounds, 2))
+        grown = chance.randrange(1, whole // (2 * rounds))
         kills += killed_after(file, lambda: kept_bytes(tmp_path / "killed/workspace"), grown, chance.uniform(0, 0.3))
         kept.append(kept_bytes(tmp_path / "killed/workspace"))
     result, _ = finish(PLAIN, file)
     [*_, last] = sorted((tmp_path / "killed/workspace/runs").glob("*/run.json"), key=lambda run: run.stat().st_mtime)
-    told = json.loads(last.read_text())["teacher"]
-    print(
-        f"{kills} kills, {kept[-1]:,} of {whole:,} bytes kept before the last run, which asked {told['answered']:.0f}"
-    )
+    asked = json.loads(last.read_text()).get("teacher", {}).get("answered", 0)
+    print(f"{kills} kills, {kept[-1]:,} of {whole:,} bytes kept before the last run, then {asked:.0f} answers more")
     assert kills >= min(rounds, 1) and kept == sorted(kept), "what is kept stays kept"
     assert narratives(result).height > 0
     assert narratives(result).equals(narratives(reference))
