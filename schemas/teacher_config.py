@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -43,3 +44,11 @@ class VlmSettings(Settings):
         """What shapes a text, besides model, prompts and engine."""
         shaping = {"seed", "temperature", "top_p", "max_tokens", "blind_share", "max_post_hoc", "attempts"}
         return self.model_dump(mode="json", include=shaping)
+
+    def published(self) -> dict[str, Any]:
+        """What a release records of it: no server, device or path, since who answers is no part of what was asked."""
+        record = self.model_dump(mode="json", exclude={"http", "transformers"})
+        if self.transformers is None:
+            return record
+        inside = self.transformers.model_dump(mode="json", include={"dtype", "most_pixels"})
+        return {**record, "model": Path(self.model).name, "transformers": inside}
