@@ -41,8 +41,11 @@ class VlmSettings(Settings):
         return self
 
     def shaping(self) -> dict[str, Any]:
-        """What shapes a text, besides model, prompts and engine."""
-        shaping = {"seed", "temperature", "top_p", "max_tokens", "blind_share", "max_post_hoc", "attempts"}
+        """What shapes the text of a candidate, besides model, prompts and engine.
+
+        How many candidates are blind and how often one is tried say which texts there are, not what they say.
+        """
+        shaping = {"seed", "temperature", "top_p", "max_tokens", "max_post_hoc"}
         return self.model_dump(mode="json", include=shaping)
 
     def published(self) -> dict[str, Any]:
