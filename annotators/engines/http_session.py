@@ -148,7 +148,7 @@ class Session:
                 continue
             tries += 1
             pause = self._pause(tries)
-            if outcome.kind == "rate_limited":  # a server that lives and asks for time: patience bounds it, not attempts
+            if outcome.kind == "rate_limited":  # it lives, and asks for time: patience bounds it
                 busy_since = busy_since or time.monotonic()
                 attempts += not self._bears(busy_since, max(pause, outcome.retry_after or 0.0))
             else:
