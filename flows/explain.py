@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from rich.markup import escape
 from rich.tree import Tree
 
 from corpus.filesystem import Folder
@@ -209,7 +210,7 @@ def _tell_narrative(branch: Tree, story: _Story, row: dict[str, Any]) -> None:
     )
     _tell_attempts(told, story, row["narrative_id"])
     for finding in row["post_hoc_findings"] or []:
-        told.add(f"claims a finding that the first look did not name: {finding}")
+        told.add(f"claims a finding that the first look did not name: {escape(finding)}")
     for scores in story.made("evaluate", "narrative_id", row["narrative_id"], ["evaluator_id", *DIMENSIONS, "overall"]):
         told.add(
             ", ".join(f"{name} {scores[name]:.2f}" for name in (*DIMENSIONS, "overall"))
@@ -240,7 +241,7 @@ def _tell_rejections(branch: Tree, rows: list[dict[str, Any]]) -> None:
         parts += [f"value {row['value']}"] if row["value"] is not None else []
         parts += [f"threshold {row['threshold']}"] if row["threshold"] is not None else []
         parts += [f"survivor {row['survivor']}"] if row["survivor"] is not None else []
-        parts += [row["detail"]] if row["detail"] else []
+        parts += [escape(row["detail"])] if row["detail"] else []
         branch.add("; ".join(parts))
 
 

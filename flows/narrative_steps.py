@@ -46,7 +46,7 @@ def propose_settings(config: Config) -> Any:
         return [said, _textbook_revision()]
     from flows.teacher_steps import teacher_settings
 
-    return [said, teacher_settings(config)]
+    return [said, teacher_settings(config), _knowledge_digest(), load_taxonomy().digest]
 
 
 @cache

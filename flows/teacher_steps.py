@@ -20,6 +20,7 @@ from annotators.engines.cache import RequestCache
 from annotators.engines.cached import CachedEngine, cached
 from annotators.engines.meter import Meter
 from annotators.engines.protocol import Completion, Engine, Failure, Request
+from annotators.engines.terms import is_own
 from annotators.engines.transformers_checkpoint import devices, memory, revision_of
 from annotators.vlm.requests import Teacher, teacher_revision
 from annotators.vlm.teacher import CASE_COLUMNS, Rejected, propose
@@ -28,6 +29,7 @@ from corpus.store import Store
 from flows.plan import Build
 from flows.teacher_devices import Devices
 from schemas.config import Config
+from schemas.engine_config import HttpSettings
 from schemas.errors import ConfigError
 from schemas.family_cards import knowledge
 from schemas.taxonomy import load_taxonomy
@@ -77,12 +79,23 @@ class _Opened:
 
 
 def teacher_settings(config: Config) -> Any:
-    """What of the configuration shapes the teacher's texts."""
+    """What of the configuration shapes the teacher's texts, or may turn a case that was refused into one that is not.
+
+    The latter decides no request, so that after a change of it only what was not answered is asked.
+    """
     settings = told(config)
     engine = settings.transformers
-    inside = None if engine is None else engine.model_dump(mode="json", include={"dtype", "most_pixels"})
+    inside = None if engine is None else engine.model_dump(mode="json", include={"dtype", "most_pixels", "attention"})
     name, revision = model_of(settings)
-    return [settings.shaping(), name, inside, settings.terms, teacher_revision(revision)]
+    tried = [settings.blind_share, settings.attempts, None if settings.http is None else _reach(settings.http)]
+    return [settings.shaping(), tried, name, inside, settings.terms, teacher_revision(revision)]
+
+
+def _reach(http: HttpSettings) -> Any:
+    """What decides which cases servers can answer at all: not how many there are, nor where."""
+    asked = {(end.structured, end.send_seed, end.max_tokens_field) for end in http.endpoints}
+    own = any(is_own(end) for end in http.endpoints)
+    return [sorted(asked), own, http.timeout_seconds, http.max_attempts, http.max_image_megabytes]
 
 
 def told(config: Config) -> VlmSettings:

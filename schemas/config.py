@@ -380,6 +380,8 @@ class Config(Settings):
             del source["path"]
         for told in record["propose"]["imported"]:
             del told["path"]
+        if self.propose.vlm is not None:
+            record["propose"]["vlm"] = self.propose.vlm.published()
         del record["certification"]["annotations"]  # its content is named by digest
         record["decontaminate"]["manifests"] = [Path(name).name for name in self.decontaminate.manifests]
         return record

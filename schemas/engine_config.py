@@ -71,7 +71,8 @@ class HttpSettings(Settings):
     """Servers that answer, and how patiently they are asked.
 
     ``timeout_seconds``: of one whole answer. A request that got none is asked up to ``max_attempts`` times, first after
-    about ``backoff_seconds``, then after twice that, up to ``max_backoff_seconds``. A server that fails ``rest_after``
+    about ``backoff_seconds``, then after twice that, up to ``max_backoff_seconds``; that a server is busy (429) counts
+    only when it has been for ``patience_seconds``. A server that fails ``rest_after``
     times in a row is left alone for ``rest_seconds`` (twice that the next time, up to ten times), then tried with one
     request. When none has answered for ``patience_seconds`` the run ends with a sentence; what came is kept.
     ``max_image_megabytes``: 10^6 bytes of one image as sent, before base64.

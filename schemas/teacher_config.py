@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -40,6 +41,17 @@ class VlmSettings(Settings):
         return self
 
     def shaping(self) -> dict[str, Any]:
-        """What shapes a text, besides model, prompts and engine."""
-        shaping = {"seed", "temperature", "top_p", "max_tokens", "blind_share", "max_post_hoc", "attempts"}
+        """What shapes the text of a candidate, besides model, prompts and engine.
+
+        How many candidates are blind and how often one is tried say which texts there are, not what they say.
+        """
+        shaping = {"seed", "temperature", "top_p", "max_tokens", "max_post_hoc"}
         return self.model_dump(mode="json", include=shaping)
+
+    def published(self) -> dict[str, Any]:
+        """What a release records of it: no server, device or path, since who answers is no part of what was asked."""
+        record = self.model_dump(mode="json", exclude={"http", "transformers"})
+        if self.transformers is None:
+            return record
+        inside = self.transformers.model_dump(mode="json", include={"dtype", "most_pixels"})
+        return {**record, "model": Path(self.model).name, "transformers": inside}

@@ -19,7 +19,8 @@ _SPEAKER = re.compile(r"^(?:<\|[a-z_]+\|>|\[inst\]|(?:system|user|human|assistan
 _REFUSAL = re.compile(
     r"(?:(?:i'm|i am) (?:very |so |really )?sorry|sorry|unfortunately|i apologi[sz]e|as an ai)?[^.!?]{0,60}?"
     r"\bi(?:'m| am)? ?(?:can't|cannot|can not|unable to|not able to|not allowed to|won't|will not|must decline to) "
-    r"(?:help|assist|comply|fulfil|diagnose|interpret|analy[sz]e|provide|offer|give|do that|view|see any|process)"
+    r"(?:help|assist|comply|fulfil|diagnose|interpret|analy[sz]e|provide|offer|give|do that|view|process"
+    r"|see (?:any|the) (?:images?|pictures?|photo\w*|attachments?))"
 )
 
 

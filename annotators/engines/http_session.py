@@ -132,6 +132,7 @@ class Session:
         if forbidden_everywhere(self._settings.endpoints, may_leave=request.may_leave):
             return Failure(request.key, TERMS_RULE, "its terms forbid external processing, and no server is our own")
         attempts = tries = 0
+        busy_since: float | None = None
         while True:
             state = await self._pool.take(may_leave=request.may_leave)
             outcome: Answered | None = None
@@ -145,12 +146,22 @@ class Session:
                 return checked(request, outcome)
             if outcome.closes:
                 continue
-            attempts += outcome.reached
             tries += 1
+            pause = self._pause(tries)
+            if outcome.kind == "rate_limited":  # it lives, and asks for time: patience bounds it
+                busy_since = busy_since or time.monotonic()
+                attempts += not self._bears(busy_since, max(pause, outcome.retry_after or 0.0))
+            else:
+                attempts += outcome.reached
             if not outcome.again or attempts >= self._settings.max_attempts:
                 times = f" (asked {attempts} times)" if attempts > 1 else ""
                 return Failure(request.key, outcome.kind, outcome.detail + times)
-            await asyncio.sleep(self._pause(tries))
+            await asyncio.sleep(pause)
+
+    def _bears(self, since: float, wait: float) -> bool:
+        """Whether a request that a server has put off for so long waits once more; a server rests at least so long."""
+        wait = max(wait, self._settings.backoff_seconds)
+        return time.monotonic() + wait - since < self._settings.patience_seconds
 
     def _pause(self, tries: int) -> float:
         most = min(self._settings.backoff_seconds * 2.0 ** min(tries - 1, 20), self._settings.max_backoff_seconds)

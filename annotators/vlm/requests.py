@@ -65,14 +65,15 @@ def candidates_of(case: Mapping[str, Any], n: int, teacher: Teacher) -> list[Can
     told = prompt_fields({**case, "concepts": ()})  # others looked at the image for those; here only the model does
     context = tuple(context_lines(told).values())
     settings = teacher.settings
-    shaped = [teacher.model, teacher_revision(teacher.revision), settings.shaping(), told]
-    first = int(digest_of("blind", shaped)[:8], 16) / 16**8
+    shaped = [teacher.model, teacher_revision(teacher.revision), teacher.shaped_by, settings.shaping(), told]
+    card = grounding(case, teacher.taxonomy, teacher.cards)
+    first = int(digest_of("blind", settings.seed, told)[:8], 16) / 16**8  # of no threshold, or answers would be lost
     found = []
     for number in range(n):
         # evenly spread: of n candidates of any case, share * n are blind, rounded up or down by the case's own draw
         blind = int((number + 1) * settings.blind_share + first) > int(number * settings.blind_share + first)
         known = names(None if blind else case["node_id"], teacher.taxonomy, teacher.cards)
-        name = digest_of(case["case_id"], shaped, number, blind)[:32]
+        name = digest_of(case["case_id"], shaped, number, blind, list(known), None if blind else card)[:32]
         found.append(Candidate(name, case, number, blind, context, known))
     return found
 

@@ -42,7 +42,7 @@ from tests.conftest import Quiet, write_config
 from tests.flows.test_report_browser import browser, show
 
 __all__ = ["browser"]
-REFUSAL = "I'm sorry, but I can't assist with medical images."
+REFUSAL = "I'm sorry, but I can't assist with medical images. [/INST]"  # a terminal's markup, were it not escaped
 #: What a blind author comes to, by case. ``late``: the diagnosis, after a wrong one; ``alone``: the diagnosis, where
 #: the grounded author refuses.
 PLANS = ("right", "wrong", "late", "refuses", "alone")

@@ -189,3 +189,29 @@ def test_what_must_not_leave_the_house_is_sent_to_no_other_server(
         with pytest.raises(UserError):  # nothing is left to publish
             build(config.model_copy(update={"sources": tuple(shut)}))
         assert not server.log
+        end = {"url": server.url, "own": True}
+        ours = looking(server.url, http={**told_of(config), "endpoints": [end]})
+        build(ours.model_copy(update={"sources": tuple(shut)}))
+        assert server.log, "once there is a server that may have it, it is asked"
+
+
+def test_what_no_server_took_is_asked_again_once_it_is_asked_in_another_way(looking: Callable[..., Config]) -> None:
+    def old(step: str, image: str, body: dict[str, Any]) -> str:
+        if "max_completion_tokens" in body and step != "observe":
+            raise InsteadError(400)
+        return honest(step, image, body)
+
+    with chat_server(old) as server:
+        config = looking(server.url)
+        wrong = {"url": server.url, "max_tokens_field": "max_completion_tokens"}
+        with pytest.raises(UserError):  # nothing is left to publish
+            build(looking(server.url, http={**told_of(config), "endpoints": [wrong]}))
+        seen = [asked for asked in server.log if asked[0] == "observe"]
+        build(config)
+        assert [asked for asked in server.log if asked[0] == "observe"] == seen, "what was answered is not asked again"
+
+
+def told_of(config: Config) -> dict[str, Any]:
+    """How servers are asked."""
+    assert config.propose.vlm is not None and config.propose.vlm.http is not None
+    return config.propose.vlm.http.model_dump(mode="json")

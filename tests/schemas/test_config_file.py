@@ -145,3 +145,19 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, sentence: st
 
 def test_what_a_release_records_names_no_path() -> None:
     assert str(REPOSITORY) not in str(load_config(DEFAULT).published())
+
+
+def test_what_a_release_records_of_a_teacher_names_no_folder_no_device_and_no_server(tmp_path: Path) -> None:
+    def published(**engine: Any) -> Any:
+        vlm = {"model": "models/qwen", "terms": "CC0-1.0", **engine}
+        document = yaml.safe_load(DEFAULT.read_text()) | {"propose": {"teacher": "vlm", "vlm": vlm}}
+        return load_config(write(tmp_path, yaml.safe_dump(document))).published()["propose"]["vlm"]
+
+    def served(port: int) -> Any:
+        return published(http={"endpoints": [{"url": f"http://10.0.0.7:{port}/v1", "api_key_env": "LAB_KEY"}]})
+
+    inside = published(transformers={"devices": ["cuda:3"], "dtype": "float16"})
+    assert (inside["model"], inside["transformers"]) == ("qwen", {"dtype": "float16", "most_pixels": None})
+    assert not any(word in str(inside) for word in (str(tmp_path), "cuda"))
+    assert served(1) == served(2)
+    assert not any(word in str(served(1)) for word in ("10.0.0.7", "LAB_KEY"))

@@ -44,6 +44,7 @@ def test_refusals(text: str) -> None:
         "A brown macule. I cannot provide a size without a scale.",
         "This cannot be told from a photograph alone; a biopsy will help.",
         "You describe skin lesions well.",
+        "In this image I cannot see any pigment network, and the border is sharp.",
     ],
 )
 def test_what_a_careful_answer_says_is_no_refusal(text: str) -> None:

@@ -59,8 +59,6 @@ def no_thread_is_left() -> bool:
         ("503", "server_error", 3),
         ("504", "timeout", 3),
         ("slow 5", "timeout", 3),
-        ("429 0.01", "rate_limited", 3),
-        ("429", "rate_limited", 3),
         ("drop", "connection", 3),
         ("half", "bad_response", 3),
         ("notjson", "bad_response", 3),
@@ -154,6 +152,26 @@ def test_what_passes_is_asked_again_until_it_is_answered(server: ScriptedServer)
     script = "500, 429, half, drop, notjson, ok"
     assert isinstance(only(engine_on(server.url, max_attempts=6), scripted("trouble", script)), Completion)
     assert server.times()["trouble"] == 6
+
+
+def test_a_busy_server_is_waited_for_however_many_attempts_that_takes(server: ScriptedServer) -> None:
+    script = ", ".join(["429 0.01"] * 5 + ["429"] * 3 + ["ok"])
+    engine = engine_on(server.url, max_attempts=2, max_backoff_seconds=0.02)
+    assert isinstance(only(engine, scripted("busy", script)), Completion)
+    assert server.times()["busy"] == 9
+
+
+def test_a_request_that_alone_is_always_too_much_fails_in_the_end(server: ScriptedServer) -> None:
+    def others() -> Iterator[Request]:
+        yield scripted("too much", "429 0.01")
+        n = 0
+        while True:
+            n += 1
+            yield scripted(f"beside too much {n}", "slow 0.01")
+
+    engine = engine_on(server.url, max_attempts=3, patience_seconds=0.5, max_backoff_seconds=0.02)
+    failed = next(result for result in engine.generate(others()) if isinstance(result, Failure))
+    assert failed.kind == "rate_limited" and server.times()["too much"] >= 3
 
 
 @pytest.mark.parametrize(("script", "least"), [("429 1, ok", 1.0), ("429 date 3, ok", 1.9), ("503, ok", 0.0)])

@@ -220,6 +220,28 @@ def test_ids_are_known_before_anything_is_answered_and_hang_on_what_shapes_a_nar
     assert moved["narrative_id"].to_list() == base, "who answers makes no difference"
 
 
+def test_a_changed_share_or_number_of_attempts_keeps_every_text_and_a_changed_card_none() -> None:
+    def asked(cards: Any = None, shaped_by: tuple[str, ...] = (), **changes: Any) -> tuple[set[str], dict[int, Any]]:
+        model = ScriptedModel(favoured="Melanoma")
+        told = settings(**{"blind_share": 0.5, **changes})
+        teacher = Teacher(told, "m", "r", model, lambda _: b"", TAXONOMY, cards or knowledge(), shaped_by)
+        rows = propose(cases(*(case(f"s:{nth}", age_years=nth) for nth in range(8))), 3, teacher)[0]
+        return {r.key for r in model.asked}, {(row["case_id"], row["candidate"], row["label_seen"]): row["narrative_id"]
+                                              for row in rows.iter_rows(named=True)}  # fmt: skip
+
+    keys, ids = asked()
+    for change in ({"attempts": 5}, {"max_post_hoc": 3}):
+        assert asked(**change)[0] == keys, f"{change} asks for nothing again"
+    assert asked(attempts=5)[1] == ids
+    more = asked(blind_share=0.6)[1]
+    assert len(more.items() & ids.items()) > len(ids) / 2
+    assert {(at, ids[at]) for at in ids.keys() & more.keys()} <= more.items()
+    card = knowledge()["melanoma"]
+    changed = asked({**knowledge(), "melanoma": card.model_copy(update={"border": "drawn anew"})})[1]
+    assert {at for at in ids if changed[at] == ids[at]} == {at for at in ids if not at[2]}, "only the grounded are told"
+    assert not set(asked(shaped_by=("float16",))[1].values()) & set(ids.values())
+
+
 def test_terms_travel_with_every_request() -> None:
     _, _, model = taught(of=cases(case() | {"external_processing": False}))
     assert not any(request.may_leave for request in model.asked)
