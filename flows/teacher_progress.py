@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from flows.execute import Reporter, ShardDone
@@ -49,7 +50,7 @@ def watch_teacher(build: Build, reporter: Reporter, done: int, total: int) -> It
         counted = meter.totals()
         reporter.progress("propose", seen.cases(counted["results"]), total, seen.note(time.monotonic(), counted))
 
-    watcher = threading.Thread(target=look, daemon=True)
+    watcher = threading.Thread(target=copy_context().run, args=(look,), daemon=True)  # a reporter asks whose run it is
     watcher.start()
     try:
         yield finished

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,7 @@ from flows.plan import Build
 from flows.teacher_devices import Devices
 from schemas.config import Config
 from schemas.engine_config import HttpSettings
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UserError
 from schemas.family_cards import knowledge
 from schemas.taxonomy import load_taxonomy
 from schemas.teacher_config import VlmSettings
@@ -62,9 +63,12 @@ class _Opened:
                       seconds=answer.seconds, cost=cost)  # fmt: skip
 
         def counted() -> Iterator[Completion | Failure]:
-            for result in self.engine.generate(requests, kept):
-                meter.add(results=1, failures=isinstance(result, Failure))
-                yield result
+            _refuse_if_ended(meter)
+            with closing(self.engine.generate(requests, kept)) as results:
+                for result in results:
+                    meter.add(results=1, failures=isinstance(result, Failure))
+                    yield result
+                    _refuse_if_ended(meter)
 
         if self.turn is None:
             yield from counted()
@@ -76,6 +80,11 @@ class _Opened:
             finally:
                 if self.engine.counts.misses > asked:
                     meter.add(device_seconds=time.monotonic() - begun)
+
+
+def _refuse_if_ended(meter: Meter) -> None:
+    if meter.ended.is_set():
+        raise UserError("the run has ended: what was answered is kept, so run the same command to go on")
 
 
 def teacher_settings(config: Config) -> Any:
@@ -221,9 +230,14 @@ def close_opened(workspace: str = "") -> list[dict[str, Any]]:
 
 
 def close_teacher(workspace: str) -> dict[str, Any] | None:
-    """End what a run has open of its teacher; what that came to, None where nothing was asked."""
+    """End what a run has open of its teacher; what that came to, None where nothing was asked.
+
+    Shards at work, as there are when a run is interrupted, end at their next answer; what has come is kept.
+    """
     with _lock:
         meter, processes = _meters.pop(workspace, None), _processes.pop(workspace, None)
+    if meter is not None:
+        meter.ended.set()
     engines = close_opened(workspace) + (processes.close() if processes else [])
     if meter is None:
         return None
