@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ class _Opened:
     shaped_by: tuple[str, ...]
     turn: threading.Lock | None
     prices: dict[str, tuple[float, float]] = field(default_factory=dict)
+    servers: Callable[[], list[dict[str, Any]]] | None = None
+
+    def usage(self) -> dict[str, Any]:
+        """What was read from the cache instead of being asked, and what each server did."""
+        told: dict[str, Any] = {"cache": asdict(self.engine.counts)}
+        return told if self.servers is None else {**told, "usage": self.servers()}
 
     def ask(self, requests: Iterable[Request], meter: Meter) -> Iterator[Completion | Failure]:
         def kept(answer: Completion) -> None:
@@ -171,7 +177,8 @@ def _open(config: Config, device: str | None) -> _Opened:
                 e.url: (e.price_per_million_prompt_tokens, e.price_per_million_completion_tokens)
                 for e in settings.http.endpoints
             }  # fmt: skip
-            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices)
+            servers = getattr(engine, "usage", None)
+            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices, servers)
         return _opened[name]
 
 
@@ -226,7 +233,7 @@ def close_opened(workspace: str = "") -> list[dict[str, Any]]:
         opened = [_opened.pop(name) for name in list(_opened) if name.startswith(f"{workspace}\0" if workspace else "")]
     for held in opened:
         held.cache.close()
-    return [dict(held.engine.describe()) for held in opened]
+    return [{**held.engine.describe(), **held.usage()} for held in opened]
 
 
 def close_teacher(workspace: str) -> dict[str, Any] | None:
