@@ -34,6 +34,7 @@ Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the bu
 Releases = Annotated[str | None, typer.Option("--releases", help="Where releases are published (folder or URL).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over any field; may be repeated.")]
 DEFAULT_CONFIG = Path("dermcot.yaml")
+_INTERRUPTED = 130  # exit status, also the one that typer makes of Ctrl+C
 
 
 @app.callback()
@@ -275,8 +276,13 @@ def guarded(command: Callable[[], Any]) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. Nothing committed is lost: run the same command to go on.", file=sys.stderr)
-        return 130
+        return _stopped()
     except SystemExit as exit_:
-        return int(exit_.code or 0)
+        code = int(exit_.code or 0)
+        return _stopped() if code == _INTERRUPTED else code
     return 0
+
+
+def _stopped() -> int:
+    print("Stopped. Nothing committed is lost: run the same command to go on.", file=sys.stderr)
+    return _INTERRUPTED

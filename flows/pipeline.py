@@ -7,10 +7,11 @@ release manifest, so results of tasks are neither cached nor persisted here.
 from __future__ import annotations
 
 import os
+import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -41,6 +42,8 @@ from schemas.config_file import load_config
 
 #: Seconds between two words on long work as an artifact.
 _TELL_EVERY = 15.0
+#: Seconds after which a run that waits for a shard heeds Ctrl+C at the latest, whichever thread the signal met.
+_HEED_EVERY = 0.5
 #: What the command began before the flow could.
 _AHEAD: ContextVar[Ahead | None] = ContextVar("ahead", default=None)
 
@@ -75,12 +78,15 @@ class PrefectRunner:
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run shards as tasks on the task runner; yields as they finish."""
-        futures = [
-            self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
-            for number, work in enumerate(tasks, start=1)
-        ]
-        for future in as_completed(futures):
-            yield future.result()
+        finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        for number, work in enumerate(tasks, start=1):
+            future = self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
+            future.add_done_callback(finished.put)
+        for _ in tasks:
+            while True:
+                with suppress(queue.Empty):
+                    yield finished.get(timeout=_HEED_EVERY).result()
+                    break
 
 
 def task_runner(config: Config) -> TaskRunner[Any]:

@@ -34,10 +34,11 @@ class Devices:
     def __init__(self, names: tuple[str, ...], meter: Meter) -> None:
         spawn = get_context("spawn")
         self._words: Any = spawn.SimpleQueue()
+        self._over: Any = spawn.Event()
         self._free: queue.Queue[str] = queue.Queue()
+        shared = os.getpid(), self._words, self._over
         self._pools = {
-            name: ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(os.getpid(), self._words, name))
-            for name in names
+            name: ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(*shared, name)) for name in names
         }
         for name in names:
             self._free.put(name)
@@ -59,7 +60,8 @@ class Devices:
             self._free.put(name)
 
     def close(self) -> list[dict[str, Any]]:
-        """End the processes; what their engines were."""
+        """End the processes, those at work at their next answer; what their engines were."""
+        self._over.set()
         described: list[dict[str, Any]] = []
         for pool in self._pools.values():
             with suppress(BrokenProcessPool):
@@ -80,17 +82,19 @@ _HERE = ""  # it counts for one run alone
 _told: Any = None
 
 
-def _begin(parent: int, words: Any, device: str) -> None:
+def _begin(parent: int, words: Any, over: Any, device: str) -> None:
     global _told
     die_with(parent)
     _told = words
-    threading.Thread(target=_tell_on, args=(device,), daemon=True).start()
+    threading.Thread(target=_tell_on, args=(over, device), daemon=True).start()
 
 
-def _tell_on(device: str) -> None:
-    pause = threading.Event()
-    while not pause.wait(_EVERY):
+def _tell_on(over: Any, device: str) -> None:
+    from flows.teacher_steps import meter_of
+
+    while not over.wait(_EVERY):
         _tell(device)
+    meter_of(_HERE).ended.set()
 
 
 def _tell(device: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from flows.plan import Build
 from flows.teacher_devices import Devices
 from schemas.config import Config
 from schemas.engine_config import HttpSettings
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UserError
 from schemas.family_cards import knowledge
 from schemas.taxonomy import load_taxonomy
 from schemas.teacher_config import VlmSettings
@@ -53,6 +54,12 @@ class _Opened:
     shaped_by: tuple[str, ...]
     turn: threading.Lock | None
     prices: dict[str, tuple[float, float]] = field(default_factory=dict)
+    servers: Callable[[], list[dict[str, Any]]] | None = None
+
+    def usage(self) -> dict[str, Any]:
+        """What was read from the cache instead of being asked, and what each server did."""
+        told: dict[str, Any] = {"cache": asdict(self.engine.counts)}
+        return told if self.servers is None else {**told, "usage": self.servers()}
 
     def ask(self, requests: Iterable[Request], meter: Meter) -> Iterator[Completion | Failure]:
         def kept(answer: Completion) -> None:
@@ -62,9 +69,12 @@ class _Opened:
                       seconds=answer.seconds, cost=cost)  # fmt: skip
 
         def counted() -> Iterator[Completion | Failure]:
-            for result in self.engine.generate(requests, kept):
-                meter.add(results=1, failures=isinstance(result, Failure))
-                yield result
+            _refuse_if_ended(meter)
+            with closing(self.engine.generate(requests, kept)) as results:
+                for result in results:
+                    meter.add(results=1, failures=isinstance(result, Failure))
+                    yield result
+                    _refuse_if_ended(meter)
 
         if self.turn is None:
             yield from counted()
@@ -76,6 +86,11 @@ class _Opened:
             finally:
                 if self.engine.counts.misses > asked:
                     meter.add(device_seconds=time.monotonic() - begun)
+
+
+def _refuse_if_ended(meter: Meter) -> None:
+    if meter.ended.is_set():
+        raise UserError("the run has ended: what was answered is kept, so run the same command to go on")
 
 
 def teacher_settings(config: Config) -> Any:
@@ -162,7 +177,8 @@ def _open(config: Config, device: str | None) -> _Opened:
                 e.url: (e.price_per_million_prompt_tokens, e.price_per_million_completion_tokens)
                 for e in settings.http.endpoints
             }  # fmt: skip
-            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices)
+            servers = getattr(engine, "usage", None)
+            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices, servers)
         return _opened[name]
 
 
@@ -217,13 +233,18 @@ def close_opened(workspace: str = "") -> list[dict[str, Any]]:
         opened = [_opened.pop(name) for name in list(_opened) if name.startswith(f"{workspace}\0" if workspace else "")]
     for held in opened:
         held.cache.close()
-    return [dict(held.engine.describe()) for held in opened]
+    return [{**held.engine.describe(), **held.usage()} for held in opened]
 
 
 def close_teacher(workspace: str) -> dict[str, Any] | None:
-    """End what a run has open of its teacher; what that came to, None where nothing was asked."""
+    """End what a run has open of its teacher; what that came to, None where nothing was asked.
+
+    Shards at work, as there are when a run is interrupted, end at their next answer; what has come is kept.
+    """
     with _lock:
         meter, processes = _meters.pop(workspace, None), _processes.pop(workspace, None)
+    if meter is not None:
+        meter.ended.set()
     engines = close_opened(workspace) + (processes.close() if processes else [])
     if meter is None:
         return None

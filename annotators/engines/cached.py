@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ class CachedEngine:
 
     def generate(
         self, requests: Iterable[Request], keep: Callable[[Completion], None] | None = None
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """One result per request; cached ones at once, the others as they finish. ``keep`` is told of new ones."""
         run = _Run(self._cache, iter(requests), self._count)
 

@@ -20,9 +20,13 @@ COUNTED = ("results", "failures", "answered", "prompt_tokens", "completion_token
 
 
 class Meter:
-    """Counts of this process and of others; safe to use from several threads."""
+    """Counts of this process and of others; safe to use from several threads.
+
+    ``ended``: set when the run that counts is over, however it ended, and nothing more is to be asked for it.
+    """
 
     def __init__(self) -> None:
+        self.ended = threading.Event()
         self._lock = threading.Lock()
         self._own: Counter[str] = Counter()
         self._others: dict[str, Mapping[str, float]] = {}

@@ -6,9 +6,10 @@ user's turn, so that servers can reuse what they computed of the instructions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from annotators.case_facts import context_lines, prompt_fields
@@ -63,7 +64,8 @@ def teacher_revision(revision: str) -> str:
 def candidates_of(case: Mapping[str, Any], n: int, teacher: Teacher) -> list[Candidate]:
     """The first ``n`` candidates of a case; candidate i is the same however many are asked for."""
     told = prompt_fields({**case, "concepts": ()})  # others looked at the image for those; here only the model does
-    context = tuple(context_lines(told).values())
+    giveaway = _names(case["node_id"], teacher.taxonomy)
+    context = tuple(line for line in context_lines(told).values() if not giveaway.search(line))
     settings = teacher.settings
     shaped = [teacher.model, teacher_revision(teacher.revision), teacher.shaped_by, settings.shaping(), told]
     card = grounding(case, teacher.taxonomy, teacher.cards)
@@ -76,6 +78,14 @@ def candidates_of(case: Mapping[str, Any], n: int, teacher: Teacher) -> list[Can
         name = digest_of(case["case_id"], shaped, number, blind, list(known), None if blind else card)[:32]
         found.append(Candidate(name, case, number, blind, context, known))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _names(node_id: str, taxonomy: Taxonomy) -> re.Pattern[str]:
+    """What the diagnosis, its kinds and what it is a kind of are called: a dataset's free text may tell it anywhere."""
+    nodes = (node for node in taxonomy.nodes if taxonomy.on_one_branch(node.id, node_id))
+    terms = sorted({term for node in nodes for term in (node.name, *node.synonyms) if len(term) > 3})
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, terms))})\b", re.IGNORECASE)
 
 
 def observe(teacher: Teacher, case: Mapping[str, Any], attempt: int) -> Request:

@@ -104,11 +104,14 @@ def test_a_run_says_what_its_teacher_came_to(looking: Callable[..., Config]) -> 
     assert (came_to["prompt_tokens"], came_to["completion_tokens"]) == (50 * answered, 20 * answered)
     assert came_to["cost"] == pytest.approx(answered * (50 * 2 + 20 * 10) / 1e6)
     assert came_to["engines"][0]["engine"] == "http"
+    [server_did] = came_to["engines"][0]["usage"]
+    assert server_did["answered"] == answered and server_did["faults"]["connection"] > 0
     with chat_server() as server:
         config = priced(server.url)
         run_build(config, InProcess(), Quiet())
         came_to = run_record(config)["teacher"]
         assert came_to["answered"] == len(server.log) < came_to["results"], "what was kept is not paid for again"
+    assert came_to["engines"][0]["cache"]["hits"] == came_to["results"] - came_to["answered"]
     assert came_to["kept"] > 0 == came_to["lost"]
     run_build(config, InProcess(), Quiet())
     assert "teacher" not in run_record(config), "where nothing is asked there is nothing to tell"

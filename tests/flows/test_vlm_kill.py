@@ -21,7 +21,7 @@ from schemas.tables import DIMENSIONS
 from tests.annotators.vlm.brief_checkpoints import brief_checkpoint
 from tests.annotators.vlm.chat_server import chat_server, honest
 from tests.conftest import write_config
-from tests.flows.test_kill import PLAIN, dice, finish, start, tree
+from tests.flows.test_kill import COMMAND, PLAIN, dice, finish, start, tree
 
 IN_FLIGHT = 4
 
@@ -87,6 +87,23 @@ def test_a_killed_build_asks_for_nothing_twice(tmp_path: Path, drawn_sample: Pat
 @pytest.mark.soak
 def test_a_build_killed_many_times_asks_for_nothing_twice(tmp_path: Path, drawn_sample: Path) -> None:
     kill_rounds(tmp_path, drawn_sample, rounds=30, cases=200)
+
+
+def test_an_interrupted_run_stops_asking_and_says_so(tmp_path: Path, drawn_sample: Path) -> None:
+    def unhurried(step: str, image: str, body: dict[str, Any]) -> str:
+        time.sleep(0.2)
+        return honest(step, image, body)
+
+    with chat_server(unhurried) as server:
+        file = config(tmp_path / "interrupted", drawn_sample, 40, **served(server.url))
+        process = start(COMMAND, file)
+        while len(server.log) < 2 * IN_FLIGHT and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 130 and "Stopped. Nothing committed is lost" in said
+    assert "FutureWarning" not in said, "what is told of progress belongs to the run"
+    assert len(server.log) < 40, "one shard has more than a hundred requests left, and they are not asked"
 
 
 def narratives(release: Path) -> pl.DataFrame:

@@ -85,6 +85,13 @@ def test_the_observation_knows_the_image_and_nothing_else() -> None:
         assert not any(word in words_of(request) for word in words), "labels as written, captions and reports stay out"
 
 
+def test_a_fact_that_names_the_diagnosis_is_told_nobody() -> None:
+    told = case(site="scar of melanoma excision", sex="female")
+    kept, _, model = taught(of=cases(told), n=2, blind_share=0.5)
+    assert not any("scar of" in words_of(request) for request in model.asked)
+    assert all("sex: female" in context for context in kept["context_used"].to_list())
+
+
 def test_a_blind_author_is_not_told_the_diagnosis_and_must_come_to_it() -> None:
     kept, rejected, model = taught(blind_share=1.0, favoured="Melanoma")
     assert kept["label_seen"].to_list() == [False]
