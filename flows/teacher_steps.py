@@ -102,7 +102,12 @@ def teacher_settings(config: Config) -> Any:
     engine = settings.transformers
     inside = None if engine is None else engine.model_dump(mode="json", include={"dtype", "most_pixels", "attention"})
     name, revision = model_of(settings)
-    tried = [settings.blind_share, settings.attempts, None if settings.http is None else _reach(settings.http)]
+    tried = [
+        settings.blind_share,
+        settings.attempts,
+        settings.again,
+        None if settings.http is None else _reach(settings.http),
+    ]
     return [settings.shaping(), tried, name, inside, settings.terms, teacher_revision(revision)]
 
 

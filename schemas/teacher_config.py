@@ -18,6 +18,7 @@ class VlmSettings(Settings):
     by; ``revision``: of its weights, as you name it; by default "unnamed" for a server and a digest for a checkpoint.
     ``blind_share``: of the candidates, written without being told the diagnosis and kept only where they agree with it.
     ``max_post_hoc``: findings of a narrative that the blind observation may lack. ``attempts``: most requests per step.
+    ``again``: raised by one, what got no answer (time-outs, broken servers, memory) is asked again; answers stay.
     ``max_tokens``: of one answer. ``terms``: the licence or terms under which the model's texts may be used.
     """
 
@@ -29,6 +30,7 @@ class VlmSettings(Settings):
     blind_share: Fraction = 0.5
     max_post_hoc: Annotated[int, Field(ge=0)] = 2
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    again: Annotated[int, Field(ge=0)] = 0
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_tokens: Annotated[int, Field(ge=16)] = 1500

@@ -161,6 +161,28 @@ def test_exactly_the_good_answers_are_accepted_at_default_thresholds(looking: Ca
     assert set(published["case_id"]) == good & train
 
 
+def test_what_no_server_answered_is_asked_again_when_that_is_wanted(looking: Callable[..., Config]) -> None:
+    broken = True
+
+    def breaks(step: str, image: str, body: dict[str, Any]) -> str:
+        if broken and step == "observe" and int(image[:2], 16) % 2:
+            raise InsteadError(500)
+        return honest(step, image, body)
+
+    with chat_server(breaks) as server:
+        http = {"endpoints": [{"url": server.url}], "max_attempts": 1, "rest_after": 1000, "patience_seconds": 60}
+        _, done = build(looking(server.url, http=http, attempts=1))
+        lost = rejections_of(done.outputs["propose"], done.store).filter(pl.col("record_kind") == "narrative")
+        assert set(lost["rule"]) == {"server_error"}
+        broken, asked = False, list(server.log)
+        build(looking(server.url, http=http, attempts=1))
+        assert server.log == asked, "a build that is done stays done"
+        _, done = build(looking(server.url, http=http, attempts=1, again=1))
+        more = Counter(step for step, _ in server.log[len(asked) :])
+    assert rejections_of(done.outputs["propose"], done.store).is_empty()
+    assert more == {"observe": lost.height // 2, "reason": lost.height, "write": lost.height}
+
+
 def test_a_server_that_is_gone_is_one_sentence_and_what_was_answered_is_kept(looking: Callable[..., Config]) -> None:
     def stops(step: str, image: str, body: dict[str, Any]) -> str:
         if step == "write":
