@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -30,7 +30,7 @@ from corpus.store import Store
 from flows.plan import Build
 from flows.teacher_devices import Devices
 from schemas.config import Config
-from schemas.engine_config import HttpSettings
+from schemas.engine_config import EndpointSettings, HttpSettings
 from schemas.errors import ConfigError, UserError
 from schemas.family_cards import knowledge
 from schemas.taxonomy import load_taxonomy
@@ -53,7 +53,7 @@ class _Opened:
     cache: RequestCache
     shaped_by: tuple[str, ...]
     turn: threading.Lock | None
-    prices: dict[str, tuple[float, float]] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict)
     servers: Callable[[], list[dict[str, Any]]] | None = None
 
     def usage(self) -> dict[str, Any]:
@@ -63,8 +63,8 @@ class _Opened:
 
     def ask(self, requests: Iterable[Request], meter: Meter) -> Iterator[Completion | Failure]:
         def kept(answer: Completion) -> None:
-            prompt, completion = self.prices.get(answer.endpoint, (0.0, 0.0))
-            cost = (prompt * answer.prompt_tokens + completion * answer.completion_tokens) / 1e6
+            asked = self.endpoints.get(answer.endpoint)
+            cost = 0.0 if asked is None else asked.cost(answer.prompt_tokens, answer.completion_tokens)
             meter.add(answered=1, prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens,
                       seconds=answer.seconds, cost=cost)  # fmt: skip
 
@@ -178,12 +178,9 @@ def _open(config: Config, device: str | None) -> _Opened:
         if name not in _opened:
             engine, shaped_by, turn = _engine(settings, device)
             held = RequestCache(f"{config.workspace.rstrip('/')}/{CACHE}")
-            prices = {} if settings.http is None else {
-                e.url: (e.price_per_million_prompt_tokens, e.price_per_million_completion_tokens)
-                for e in settings.http.endpoints
-            }  # fmt: skip
+            endpoints = {} if settings.http is None else {asked.url: asked for asked in settings.http.endpoints}
             servers = getattr(engine, "usage", None)
-            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, prices, servers)
+            _opened[name] = _Opened(cached(engine, held), held, shaped_by, turn, endpoints, servers)
         return _opened[name]
 
 

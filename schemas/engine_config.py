@@ -38,6 +38,14 @@ class EndpointSettings(Settings):
     price_per_million_prompt_tokens: Price = 0.0
     price_per_million_completion_tokens: Price = 0.0
 
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What so many tokens cost, in the currency of its prices."""
+        per_million = (
+            self.price_per_million_prompt_tokens * prompt_tokens
+            + self.price_per_million_completion_tokens * completion_tokens
+        )
+        return per_million / 1e6
+
     @field_validator("url")
     @classmethod
     def _an_address(cls, url: str) -> str:

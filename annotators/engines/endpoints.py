@@ -55,11 +55,7 @@ class EndpointState:
     @property
     def cost(self) -> float:
         """What its answers cost, in the currency of its prices."""
-        prices = self.settings
-        return (
-            self.prompt_tokens * prices.price_per_million_prompt_tokens
-            + self.completion_tokens * prices.price_per_million_completion_tokens
-        ) / 1e6
+        return self.settings.cost(self.prompt_tokens, self.completion_tokens)
 
     def usage(self) -> dict[str, Any]:
         """Counts of all it was asked; ``seconds`` is the sum of its answers' times."""
