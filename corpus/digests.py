@@ -1,7 +1,7 @@
 """Digests that name content: of values, of tables, of single rows.
 
 Everything that is reused is found by a digest, so the digests must not depend on row order, chunking, machine or
-library internals: rows are hashed as JSON lines with binary columns in hex, and a table by its rows' sorted digests.
+library internals: rows are hashed as JSON lines with binary columns in hex, and a table as its sorted lines.
 """
 
 from __future__ import annotations
@@ -37,8 +37,14 @@ def _lines(frame: pl.DataFrame) -> Iterator[bytes]:
 
 def table_digest(frame: pl.DataFrame) -> str:
     """sha256 (hex) of a table's columns and rows as a set: row and column order do not matter."""
-    rows = sorted(hashlib.sha256(line).digest() for line in _lines(frame))
-    return hashlib.sha256(b"".join([json.dumps(sorted(frame.columns)).encode(), *rows])).hexdigest()
+    names = sorted(frame.columns)
+    digest = hashlib.sha256(json.dumps(names).encode())
+    if not frame.is_empty():
+        binary = [name for name in names if frame.schema[name] == pl.Binary]
+        rows = frame.select(names).with_columns(pl.col(name).bin.encode("hex") for name in binary)
+        lines = rows.select(pl.struct(names).struct.json_encode()).to_series().sort().rechunk().to_arrow()
+        digest.update(lines.buffers()[2])  # the sorted lines, one after the other
+    return digest.hexdigest()
 
 
 def row_digests(frame: pl.DataFrame) -> pl.Series:

@@ -95,11 +95,12 @@ def deduplicate(
     """
     frame = images.join(inspections, on="file_digest").join(image_labels(images, cases), on="image_id").sort("image_id")
     edges = duplicate_edges(frame, settings.max_distance)
-    members = {m.image_id: m for m in _members(frame, settings, published)}
-    rows_of = {image_id: index for index, image_id in enumerate(frame["image_id"].to_list())}
     linked = edges.select("left", "right").rows()
     in_some = {image for edge in linked for image in edge}
-    decisions = [_alone(member) for member in members.values() if member.image_id not in in_some]
+    clustered = pl.col("image_id").is_in(sorted(in_some))
+    members = {m.image_id: m for m in _members(frame.filter(clustered), settings, published)}
+    rows_of = {image_id: index for index, image_id in enumerate(frame["image_id"].to_list())}
+    decisions: list[dict[str, Any]] = []
     rejected: dict[str, dict[str, str | None]] = {}
     n_cut = conflicts = 0
     for component in components(sorted(in_some), linked):
@@ -114,8 +115,8 @@ def deduplicate(
             decisions += made
             rejected |= dropped
             conflicts += any(row["relation"] == "conflict" for row in made)
-    kept = pl.DataFrame(decisions, schema=DECISIONS).sort("image_id")
-    case_of = {member.image_id: member.case_id for member in members.values()}
+    kept = pl.concat([pl.DataFrame(decisions, schema=DECISIONS), _alone(frame.filter(~clustered))]).sort("image_id")
+    case_of = dict(frame.select("image_id", "case_id").iter_rows())
     lost = lost_cases(cases, rejected)
     for row in lost:
         row["survivor"] = case_of.get(row["survivor"] or "")
@@ -189,8 +190,19 @@ def _cut(members: Sequence[_Member], matrix: Distances, settings: DeduplicateSet
     return clusters
 
 
-def _alone(member: _Member) -> dict[str, Any]:
-    return _row(member, member, "unique", 0, 1, 0, member, member.image_id)
+def _alone(frame: pl.DataFrame) -> pl.DataFrame:
+    """Decisions on images that are like no other."""
+    named = {
+        "cluster_id": pl.col("image_id"),
+        "survivor": pl.col("image_id"),
+        "label_from": pl.col("image_id"),
+        "kept": pl.lit(True),
+        "relation": pl.lit("unique"),
+        "distance": pl.lit(0),
+        "cluster_size": pl.lit(1),
+        "cluster_diameter": pl.lit(0),
+    }
+    return frame.with_columns(**named).select(pl.col(name).cast(kind) for name, kind in DECISIONS.items())
 
 
 def _row(
@@ -229,7 +241,7 @@ def _decide(
     survivor, size, diameter = cluster[0], len(cluster), int(matrix.max())
     cluster_id = min(member.image_id for member in cluster)
     if size == 1:
-        return [_alone(survivor)], {}
+        return [_row(survivor, survivor, "unique", 0, 1, 0, survivor, cluster_id)], {}
     label = _finest(cluster, taxonomy.finer)
     if label is None and settings.on_label_conflict == "reject":
         value = " | ".join(sorted({member.node_id for member in cluster if member.node_id is not None}))

@@ -119,6 +119,13 @@ class Folder:
                 os.replace(staged, target)
                 local.unlink()
 
+    def is_older(self, relative: str, than: str) -> bool:
+        """Whether one file was last written before another; linking is no writing. Never true of an object store."""
+        if not self.is_local:
+            return False
+        file, other = (os.stat(self.path(name)) for name in (relative, than))
+        return file.st_mtime_ns < other.st_mtime_ns
+
     def link_or_copy(self, source: str, target: str) -> None:
         """Make ``target`` the same file as ``source``, neither ever to be written in place; FileNotFoundError for none.
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 HASH_BITS = 256
 
 KEY_BITS = range(8, 97)
-SAMPLED_PAIRS = 1 << 20
+SAMPLED_PAIRS = 1 << 18
 
 # Nanoseconds on one core, measured with numpy on blocks that fit the cache. Constants, so that plans never vary.
 _FILE_ROW = 60.0

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -32,6 +33,8 @@ from schemas.errors import StoreError
 
 #: Columns that say where a row lies or how it was found; they do not count in a table's content digest.
 NOT_CONTENT = ("part", "row_key")
+#: Bytes of tables that are kept at hand after saving them.
+_RECENT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,41 @@ class StepOutput:
         return int(self.tables[table]["rows"])
 
 
+class _Recent:
+    """The tables saved last, as many as fit into :data:`_RECENT` bytes: what one step makes, the next ones read."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, pl.DataFrame] = {}
+        self._size = 0
+        self._lock = Lock()
+
+    def keep(self, name: str, frame: pl.DataFrame) -> None:
+        size = int(frame.estimated_size())
+        if size > _RECENT:
+            return
+        with self._lock:
+            self._drop(name)
+            self._frames[name] = frame
+            self._size += size
+            while self._size > _RECENT:
+                self._drop(next(iter(self._frames)))
+
+    def find(self, name: str) -> pl.DataFrame | None:
+        with self._lock:
+            return self._frames.get(name)
+
+    def _drop(self, name: str) -> None:
+        if name in self._frames:
+            self._size -= int(self._frames.pop(name).estimated_size())
+
+
 class Store:
     """Opened on a workspace folder (a path or an fsspec URL)."""
 
     def __init__(self, workspace: str | Path) -> None:
         self.folder = Folder(workspace)
+        self._parts: dict[str, dict[str, Any]] = {}  # manifests read before, by path: once written they never change
+        self._recent = _Recent()
 
     # -- table steps --------------------------------------------------------------------------------------------------
 
@@ -94,6 +127,7 @@ class Store:
             for name, frame in tables.items():
                 digest = table_digest(_content(frame))
                 size, sha256 = written[name].result()
+                self._recent.keep(f"{base}/{name}", frame)
                 entries[name] = {
                     "rows": frame.height,
                     "columns": frame.columns,
@@ -110,8 +144,11 @@ class Store:
         return len(data), digest_bytes(data)
 
     def table(self, output: StepOutput, name: str, columns: list[str] | None = None) -> pl.DataFrame:
-        """One table of a finished step, its bytes checked against the manifest."""
+        """One table of a finished step, its bytes checked against the manifest where it is read from there."""
         relative = f"steps/{output.step}/{output.key}/{name}.parquet"
+        kept = self._recent.find(relative.removesuffix(".parquet"))
+        if kept is not None:
+            return kept if columns is None else kept.select(columns)
         data = self.folder.read(relative)
         if digest_bytes(data) != output.tables[name]["sha256"]:
             raise StoreError(
@@ -129,13 +166,14 @@ class Store:
         for name in self.folder.names(base):
             if not name.endswith(".json"):
                 continue
-            manifest = self._manifest(f"{base}/{name}")
+            manifest = self._parts.get(f"{base}/{name}") or self._manifest(f"{base}/{name}")
             if manifest is None:
                 continue
             if all(self.folder.size(f"{base}/{file}") == size for file, size in manifest["files"].items()):
-                found[name[:-5]] = manifest
+                found[name[:-5]] = self._parts[f"{base}/{name}"] = manifest
             else:
                 self.folder.delete(f"{base}/{name}")
+                self._parts.pop(f"{base}/{name}", None)
         return found
 
     def save_part(

@@ -1,7 +1,8 @@
 """The first steps of a build, done while the Prefect server starts.
 
-The server takes seconds to answer, and no flow can begin before. Steps that come before the first gate and have little
-to make are done meanwhile, on a thread; the flow then goes on from there and records them as the tasks they were.
+The server takes seconds to answer, and no flow can begin before. Steps that have little to make are done meanwhile, on
+a thread; the flow then goes on from there and records them as the tasks they were. Gates are begun, and waited for by
+the flow. What a person did wrong is left to it too: it meets the same step again, and first tells what the gates found.
 """
 
 from __future__ import annotations
@@ -14,9 +15,21 @@ from types import TracebackType
 from typing import Any
 
 from flows.build import Begun
-from flows.execute import InProcess, Reporter, Runner, ShardDone, ShardTask, StepReport, execute_step, run_shard
+from flows.execute import (
+    InProcess,
+    Reporter,
+    Runner,
+    ShardDone,
+    ShardTask,
+    StepReport,
+    asks_a_model,
+    begin_gate,
+    execute_step,
+    run_shard,
+)
 from flows.plan import TableStep
 from flows.steps import STEPS
+from schemas.errors import UserError
 
 
 class _TooMuchError(Exception):
@@ -30,8 +43,14 @@ def _leave_it() -> None:
 class _Ahead(InProcess):
     """Runs work here and remembers its names."""
 
-    def __init__(self) -> None:
+    def __init__(self, gates: ThreadPoolExecutor) -> None:
         self.names: list[str] = []
+        self._gates = gates
+
+    def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Run it on the thread for gates."""
+        self.names.append(name)
+        return self._gates.submit(function).result
 
     def call(self, name: str, function: Callable[[], Any]) -> Any:
         """Run it."""
@@ -60,7 +79,8 @@ class Ahead:
 
     def __init__(self, begun: Begun) -> None:
         self._begun = begun
-        self._runner = _Ahead()
+        self._gates = ThreadPoolExecutor(1)
+        self._runner = _Ahead(self._gates)
         self._stop = threading.Event()
         self._thread = ThreadPoolExecutor(1)
 
@@ -73,23 +93,27 @@ class Ahead:
     ) -> None:
         self._stop.set()
         self._thread.shutdown()
+        self._gates.shutdown(wait=False, cancel_futures=True)
 
     def take(self, runner: Runner, reporter: Reporter) -> Begun:
         """Stop after the step at hand; tell what was done, and give the build to whoever finishes it."""
         self._stop.set()
         self._done.result()
         for name in self._runner.names:
-            runner.call(name, lambda: None)
+            runner.note(name)
         for report in self._begun.reports:
             reporter.finished(report)
         return self._begun
 
     def _work(self) -> None:
         for step in STEPS:
-            if self._stop.is_set() or (isinstance(step, TableStep) and step.is_gate):
+            if self._stop.is_set() or asks_a_model(step, self._begun.build):
                 return
+            if isinstance(step, TableStep) and step.is_gate:
+                self._begun.gates[step.name] = begin_gate(step, self._begun.build, self._runner)
+                continue
             try:
                 report = execute_step(step, self._begun.build, self._runner, _Silent(), _leave_it)
-            except _TooMuchError:
+            except (_TooMuchError, UserError):
                 return
             self._begun.reports.append(report)

@@ -18,7 +18,7 @@ from corpus.ingest import check_folders
 from corpus.lease import Lease
 from corpus.releases import Release
 from corpus.store import StepOutput, Store
-from flows.execute import Reporter, Runner, StepReport, execute
+from flows.execute import GateBegun, Reporter, Runner, StepReport, execute
 from flows.plan import Build, find_output
 from flows.publish import find_release, gather, publish_release, remember_release
 from flows.report import step_counts
@@ -80,11 +80,13 @@ def _check(build: Build) -> None:
 
 @dataclass
 class Begun:
-    """A build that holds the lease of its workspace: the reports of the steps done so far, and its record."""
+    """A build that holds the lease of its workspace: the reports of the steps done so far, the gates begun that nobody
+    waited for yet, and its record."""
 
     build: Build
     reports: list[StepReport]
     record: dict[str, Any]
+    gates: dict[str, GateBegun] = field(default_factory=dict)
 
 
 @contextmanager
@@ -117,8 +119,7 @@ def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
 
 def _finished(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
     build = begun.build
-    steps = STEPS[len(begun.reports) :]
-    gathered = execute(steps, build, runner, reporter, begun.reports, lambda: gather(build))
+    gathered = execute(STEPS, build, runner, reporter, begun.reports, begun.gates, lambda: gather(build))
 
     def work() -> tuple[Release, bool]:
         return publish_release(build, gathered, lambda done, n: reporter.progress("release", done, n))

@@ -34,6 +34,8 @@ Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the bu
 Releases = Annotated[str | None, typer.Option("--releases", help="Where releases are published (folder or URL).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over any field; may be repeated.")]
 DEFAULT_CONFIG = Path("dermcot.yaml")
+#: Objects made before garbage is looked for; a build makes millions that are no garbage, and few cycles.
+_GARBAGE = 50_000
 _INTERRUPTED = 130  # exit status, also the one that typer makes of Ctrl+C
 
 
@@ -87,12 +89,13 @@ def run(
         from flows.build import begin_build
         from flows.gate_process import gate_process
 
+        stack.enter_context(gate_process())
         ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(build))))
         from flows.pipeline import continuing, curate
 
         wait_until_ready()
-        stack.enter_context(gate_process())
         gc.freeze()
+        gc.set_threshold(_GARBAGE)
         gc.enable()
         with continuing(ahead, heartbeat=not embedded):
             outcome = curate(str(config_file), given, workspace, releases, limit)

@@ -40,6 +40,8 @@ _SETTINGS = {
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # what it keeps of runs and tasks is kept otherwise too
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "false",  # of events only, and none are kept
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",  # its queue would outlive the server and say so on stderr
 }
@@ -146,6 +148,7 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) 
 
 def _serve(port: int, parent: int) -> None:
     die_with(parent)
+    os.nice(5)  # what is beside the work waits for it
     gc.disable()  # what imports make stays; looking through it again and again takes a fifth of their time
     import uvicorn
     from prefect.server.api.server import create_app

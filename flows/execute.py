@@ -42,6 +42,9 @@ class Runner(Protocol):
     def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
         """Begin one function, beside what is called meanwhile; gives a function that waits for its result."""
 
+    def note(self, name: str) -> None:
+        """Record what was done before this runner could call it; not waited for."""
+
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[ShardDone]:
         """Run :func:`run_shard` on every task, in any order; yields as they finish."""
 
@@ -86,6 +89,10 @@ class StepReport:
     seconds: float
 
 
+#: Waits for a gate, notes its output and gives its report.
+GateBegun = Callable[[], StepReport]
+
+
 class InProcess:
     """The plainest runner: everything here, one after the other."""
 
@@ -97,6 +104,9 @@ class InProcess:
         """Run it at once."""
         result = self.call(name, function)
         return lambda: result
+
+    def note(self, name: str) -> None:
+        """Nobody keeps a record."""
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run them in order."""
@@ -129,15 +139,17 @@ def execute(
     runner: Runner,
     reporter: Reporter,
     reports: list[StepReport],
+    begun_gates: Mapping[str, GateBegun],
     meanwhile: Callable[[], Given],
 ) -> Given:
     """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
 
-    A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
-    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what
-    ``meanwhile`` does, which is called when only gates are left.
+    Steps that ``reports`` tells of already are passed over. A gate is begun beside the steps after it, which do not
+    read what it gives, unless it is among those begun already. It is waited for before a row step that has more than
+    :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what ``meanwhile`` does, which
+    is called when only gates are left.
     """
-    gates: list[tuple[int, Callable[[], StepReport]]] = []
+    gates: list[tuple[int, GateBegun]] = []
 
     def finished(report: StepReport, place: int) -> None:
         raise_if_gate_blocked(report.output.stats)
@@ -150,9 +162,12 @@ def execute(
             finished(report(), place)
 
     try:
-        for place, step in enumerate(steps, start=len(reports)):
+        done = {report.output.step for report in reports}
+        for place, step in enumerate(steps):
+            if step.name in done:
+                continue
             if isinstance(step, TableStep) and step.is_gate:
-                gates.append((place, _begin_gate(step, build, runner)))
+                gates.append((place, begun_gates.get(step.name) or begin_gate(step, build, runner)))
             else:
                 finished(execute_step(step, build, runner, reporter, wait_for_gates), place)
         given = meanwhile()
@@ -182,7 +197,8 @@ def execute_step(
     return StepReport(output, state, made, reused, time.monotonic() - start)
 
 
-def _begin_gate(step: TableStep, build: Build, runner: Runner) -> Callable[[], StepReport]:
+def begin_gate(step: TableStep, build: Build, runner: Runner) -> GateBegun:
+    """Begin a gate beside what is done meanwhile, where its output is not there yet."""
     key = _known_key(step, build)
 
     def made() -> StepReport:
@@ -233,9 +249,14 @@ def _run_row_step(
 Watch = Callable[[Build, Reporter, int, int], AbstractContextManager[Callable[[ShardDone], None]]]
 
 
+def asks_a_model(step: Step, build: Build) -> bool:
+    """Whether a step may take hours however few its rows are, so that people must see how it goes."""
+    return step.name == "propose" and build.config.propose.teacher == "vlm"
+
+
 def _watcher(step: RowStep, build: Build) -> Watch:
     """What tells of a row step while it goes on; a teacher that asks a model is watched more closely."""
-    if step.name == "propose" and build.config.propose.teacher == "vlm":
+    if asks_a_model(step, build):
         from flows.teacher_progress import watch_teacher
 
         return watch_teacher
@@ -261,14 +282,27 @@ def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> Step
         {"row_key": list(place), "part": list(place.values())}, schema={"row_key": pl.String, "part": pl.String}
     )
     rejected = [row for name in sorted(parts) for row in parts[name]["rejected"] if place.get(row["row_key"]) == name]
-    rows = build.store.read_rows(step.name, chosen, ["row_digest", *step.carry])
-    if rows.is_empty():
-        carried = {name: ROW_SCHEMAS[step.name][name] for name in step.carry}
-        rows = pl.DataFrame(schema={"row_key": pl.String, "row_digest": pl.String, **carried})
-    selection = rows.join(chosen, on="row_key").sort([step.carry[0], "row_digest"])
+    selection = _selected(step, build, chosen).sort([step.carry[0], "row_digest", "row_key"])
     tables, stats = step.collect(build, items, rejected)
     stats = {"kept": {step.makes: selection.height}, **stats}
     return build.store.save_step(step.name, key, {"selection": selection, **tables}, stats)
+
+
+def _selected(step: RowStep, build: Build, chosen: pl.DataFrame) -> pl.DataFrame:
+    """The chosen rows with digest and carried columns: as the last build's selection has them, else from the parts."""
+    carried: dict[str, Any] = {name: ROW_SCHEMAS[step.name][name] for name in step.carry}
+    schema = pl.Schema({"row_key": pl.String, "row_digest": pl.String, **carried, "part": pl.String})
+    key = build.before.get(step.name)
+    last = build.store.find_step(step.name, key) if key else None
+    known = pl.DataFrame(schema=schema) if last is None else build.store.table(last, "selection")
+    if known.schema != schema:  # it was made by another version of this program
+        known = pl.DataFrame(schema=schema)
+    known = known.join(chosen, on=["row_key", "part"], how="semi")
+    others = chosen.join(known, on="row_key", how="anti")
+    if others.is_empty():
+        return known
+    rows = build.store.read_rows(step.name, others, ["row_digest", *step.carry]).join(others, on="row_key")
+    return pl.concat([known, rows.select(schema.names())])
 
 
 def rejections_of(output: StepOutput, store: Store) -> pl.DataFrame:

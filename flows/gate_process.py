@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from corpus.child_process import die_with
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from quality.expectations import Gate
     from quality.gates import GateReport
     from schemas.config import GateSettings
+
+#: What Great Expectations uses where it is installed, and no gate needs: databases and object stores.
+_DO_WITHOUT = ("azure", "boto3", "botocore", "google.auth", "google.cloud", "pyspark", "sqlalchemy")
 
 _process: ProcessPoolExecutor | None = None
 
@@ -56,8 +59,11 @@ def checked(gate: Gate, tables: Mapping[str, pl.DataFrame], settings: GateSettin
 
 
 def _import_great_expectations() -> None:
+    os.nice(5)  # what is beside the work waits for it
     gc.disable()  # what imports make stays; looking through it again and again takes a tenth of their time
-    _import_when_used("scipy", "stats")  # for tests of distributions, which no gate makes: a third of the time
+    _import_when_used("scipy.stats")  # for tests of distributions, which no gate makes: a third of the time
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(_DO_WITHOUT))
     import great_expectations  # noqa: F401
     from tqdm import tqdm
 
@@ -69,13 +75,14 @@ def _import_great_expectations() -> None:
     tqdm.set_lock(threading.RLock())  # its own would be a semaphore, left behind when this process is ended
 
 
-def _import_when_used(package: str, name: str) -> None:
-    """Let ``from package import name`` give a module that is loaded once something of it is asked for."""
-    full = f"{package}.{name}"
-    parent, spec = importlib.import_module(package), importlib.util.find_spec(full)
+def _import_when_used(name: str) -> None:
+    """Let an import of the module ``name`` give one that is loaded once something of it is asked for."""
+    package, _, last = name.rpartition(".")
+    spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[full] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
-    setattr(parent, name, module)
+    if package:
+        setattr(sys.modules[package], last, module)

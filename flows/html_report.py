@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
@@ -26,9 +26,11 @@ from schemas.taxonomy import load_taxonomy
 _GALLERY = 24
 _THUMBNAIL = (420, 420)
 _SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", "trajectory", *DIMENSIONS]
-_SHOWN = ["images", "text", "attribution", "age_years", "sex", "site", "modality", "label_certainty",
+_SHOWN = ["text", "attribution", "age_years", "sex", "site", "modality", "label_certainty",
           "synthetic_trajectory", *_SCALARS]  # fmt: skip
 _RELATIONS = {"survivor": "kept", "exact": "exact duplicate", "conflict": "labels disagree: all refused"}
+#: The bytes of the images of each row.
+Payloads = Callable[[pl.DataFrame], list[list[bytes]]]
 
 
 def published_report(release: str) -> tuple[str, str]:
@@ -53,8 +55,11 @@ def published_report(release: str) -> tuple[str, str]:
         ) from None
 
 
-def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
-    """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists."""
+def report_of(folder: Folder, name: str, manifest: Mapping[str, Any], payloads: Payloads | None = None) -> str:
+    """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists.
+
+    ``payloads`` gives the same images for rows with ``image_digests``, where they are sooner at hand than there.
+    """
     paths = {path: path.split("/")[1] for path in sorted(manifest["files"]) if path.startswith("data/")}
     frames = [
         _table(folder, f"{name}/{path}", _SCALARS).with_columns(split=pl.lit(split), file=pl.lit(path))
@@ -66,7 +71,7 @@ def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
         narratives = (_table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths)
         limitations = pool.submit(repeated_limitations, narratives)
         evidence = Evidence(
-            exhibits=_exhibits(folder, name, rows, pool),
+            exhibits=_exhibits(folder, name, rows, pool, payloads),
             clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
             candidates=candidates,
             refused=_refused(candidates),
@@ -106,11 +111,15 @@ def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:
     return ranked.head(size).sort("diagnosis", "case_id")["case_id"].to_list()
 
 
-def _exhibits(folder: Folder, name: str, rows: pl.DataFrame, pool: ThreadPoolExecutor) -> list[Exhibit]:
+def _exhibits(
+    folder: Folder, name: str, rows: pl.DataFrame, pool: ThreadPoolExecutor, payloads: Payloads | None
+) -> list[Exhibit]:
     wanted = gallery(rows) if rows.height else []
 
     def of_file(path: str, ids: list[str]) -> list[Exhibit]:
-        return [_exhibit(row) for row in _table(folder, f"{name}/{path}", _SHOWN, ids).iter_rows(named=True)]
+        shown = _table(folder, f"{name}/{path}", [*_SHOWN, "images" if payloads is None else "image_digests"], ids)
+        images = [case[0]["bytes"] for case in shown["images"]] if payloads is None else [p[0] for p in payloads(shown)]
+        return [_exhibit(row, image) for row, image in zip(shown.iter_rows(named=True), images, strict=True)]
 
     where = rows.filter(pl.col("case_id").is_in(wanted)).group_by("file").agg("case_id")
     parts = pool.map(of_file, where["file"].to_list(), where["case_id"].to_list())
@@ -118,7 +127,7 @@ def _exhibits(folder: Folder, name: str, rows: pl.DataFrame, pool: ThreadPoolExe
     return [found[case_id] for case_id in wanted]
 
 
-def _exhibit(row: dict[str, Any]) -> Exhibit:
+def _exhibit(row: dict[str, Any], image: bytes) -> Exhibit:
     age = None if row["age_years"] is None else f"{row['age_years']:g} years"
     facts = [age, row["sex"], row["site"], row["modality"], f"skin tone {row['tone_group']}", row["label_certainty"]]
     facts.append(row["trajectory"] + " (first impression constructed)" * row["synthetic_trajectory"])
@@ -129,7 +138,7 @@ def _exhibit(row: dict[str, Any]) -> Exhibit:
         credit=f"{row['attribution']} ({row['licence']})",
         scores={name: row[name] for name in DIMENSIONS},
         text=row["text"],
-        image=_uri(small_jpeg(row["images"][0]["bytes"], _THUMBNAIL)),
+        image=_uri(small_jpeg(image, _THUMBNAIL)),
     )
 
 

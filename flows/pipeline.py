@@ -63,9 +63,10 @@ def step_task(name: str, work: Any) -> Any:
 class PrefectRunner:
     """Calls work as Prefect tasks; shards go to a task runner (threads, or Ray beyond one machine)."""
 
-    def __init__(self, task_runner: TaskRunner[Any], beside: TaskRunner[Any]) -> None:
+    def __init__(self, task_runner: TaskRunner[Any], beside: TaskRunner[Any], notes: ThreadPoolExecutor) -> None:
         self._runner = task_runner
         self._beside = beside
+        self._notes = notes
 
     def call(self, name: str, function: Callable[[], Any]) -> Any:
         """Run one function as a task, in this thread."""
@@ -75,6 +76,10 @@ class PrefectRunner:
         """Begin one function as a task, on a thread of this process."""
         future = self._beside.submit(step_task, {"name": name, "work": function})
         return lambda: future.result()
+
+    def note(self, name: str) -> None:
+        """Record what was done before the flow began as a task, on a thread of this process."""
+        self._notes.submit(copy_context().run, step_task, name, lambda: None)
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run shards as tasks on the task runner; yields as they finish."""
@@ -185,7 +190,9 @@ def curate_config(config: Config, reporter: Reporter) -> Outcome:
     """Run a build inside a flow run, with artifacts: the one this process has begun, or a new one."""
     with ExitStack() as stack:
         runner = PrefectRunner(
-            stack.enter_context(task_runner(config)), stack.enter_context(ThreadPoolTaskRunner(max_workers=1))
+            stack.enter_context(task_runner(config)),
+            stack.enter_context(ThreadPoolTaskRunner(max_workers=1)),
+            stack.enter_context(ThreadPoolExecutor(1)),
         )
         artifacts = stack.enter_context(ArtifactReporter(reporter, Store(config.workspace)))
         ahead = _AHEAD.get()

@@ -9,6 +9,7 @@ content.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,6 +62,15 @@ class Build:
     def parent(self) -> Parent:
         """The latest release as it was when this build first looked."""
         return read_parent(Folder(self.config.releases))
+
+    @cached_property
+    def before(self) -> Mapping[str, str]:
+        """Keys of the outputs that the workspace's last build came to, by step; none where that is not told."""
+        try:
+            told: Mapping[str, str] = json.loads(self.store.folder.read("build.json"))["outputs"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return {}
+        return told
 
     @cached_property
     def annotations(self) -> pl.DataFrame:
@@ -197,5 +207,5 @@ def look(steps: tuple[Step, ...], build: Build) -> list[Look]:
 
 def missing_items(step: RowStep, items: pl.DataFrame, store: Store) -> pl.DataFrame:
     """The items whose rows the store does not have."""
-    have = {key for part in store.parts(step.name).values() for key in part["keys"]}
-    return items.filter(~pl.col("row_key").is_in(pl.Series(sorted(have), dtype=pl.String).implode()))
+    have = [key for part in store.parts(step.name).values() for key in part["keys"]]
+    return items.filter(~pl.col("row_key").is_in(pl.Series(have, dtype=pl.String).implode()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -228,7 +229,7 @@ def publish_release(build: Build, gathered: Gathered, progress: Callable[[int, i
             build.parent.digest,
             build.config.release.rows_per_file,
             _card,
-            report_of,
+            partial(report_of, payloads=payloads),
             texts,
             payloads,
             progress,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -84,10 +83,7 @@ def step_counts(report: StepReport, store: Store) -> dict[str, object]:
 
     ``failed_attempts``: by rule, requests of a teacher that were made again or whose narrative was then rejected.
     """
-    from flows.execute import rejections_of  # its imports take a second, which a screen for progress need not cost
-
-    rejected = rejections_of(report.output, store)
-    rules = Counter(rejected.select("record_kind", "rule").rows())
+    rules = _rules(report, store)
     failed = {rule: n for (kind, rule), n in sorted(rules.items()) if kind == "attempt"}
     return {
         "step": report.output.step,
@@ -104,18 +100,15 @@ def step_counts(report: StepReport, store: Store) -> dict[str, object]:
 
 def counts_table(reports: list[StepReport], store: Store) -> Table:
     """The closing table: each step's kept records, dropped records by rule, and whether it ran."""
-    from flows.execute import rejections_of
-
     table = Table(title="What each step kept and dropped", title_justify="left", pad_edge=False)
     for column, justify in (("step", "left"), ("kept", "left"), ("dropped, by reason", "left"), ("work", "right")):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for report in reports:
         counts = step_counts(report, store)
         kept = ", ".join(f"{n:,} {what}" for what, n in counts["kept"].items())  # type: ignore[attr-defined]
-        rejected = rejections_of(report.output, store)
-        tried = pl.col("record_kind") == "attempt"
-        lines = _by_rule(rejected.filter(~tried))
-        if n_failed := rejected.filter(tried).height:
+        rules = _rules(report, store)
+        lines = _by_rule({key: n for key, n in rules.items() if key[0] != "attempt"})
+        if n_failed := sum(n for (kind, _), n in rules.items() if kind == "attempt"):
             lines.append(f"({n_failed:,} failed attempt{'s' if n_failed != 1 else ''} on the way)")
         dropped = "\n".join(lines)
         if report.state == "reused":
@@ -128,13 +121,23 @@ def counts_table(reports: list[StepReport], store: Store) -> Table:
     return table
 
 
-def _by_rule(rejected: pl.DataFrame) -> list[str]:
-    """``12 near_duplicate (12 images, 12 cases)`` lines, most frequent first."""
+def _rules(report: StepReport, store: Store) -> dict[tuple[str, str], int]:
+    """How many records of each kind a step rejected by each rule."""
+    if "rejected" not in report.output.tables:
+        return {}
+    rejected = store.table(report.output, "rejected", ["record_kind", "rule"])
+    return {(kind, rule): n for kind, rule, n in rejected.group_by("record_kind", "rule").len().iter_rows()}
+
+
+def _by_rule(rules: Mapping[tuple[str, str], int]) -> list[str]:
+    """``near_duplicate: 12 images, 12 cases`` lines, most frequent first."""
+    kinds: dict[str, list[tuple[str, int]]] = {}
+    for (kind, rule), n in sorted(rules.items()):
+        kinds.setdefault(rule, []).append((kind, n))
     lines = []
-    for (rule,), group in rejected.partition_by("rule", as_dict=True).items():
-        kinds = group.group_by("record_kind").len().sort("record_kind")
-        what = ", ".join(f"{n:,} {kind}{'s' if n != 1 else ''}" for kind, n in kinds.iter_rows())
-        lines.append((-group.height, f"{rule}: {what}"))
+    for rule, counted in kinds.items():
+        what = ", ".join(f"{n:,} {kind}{'s' if n != 1 else ''}" for kind, n in counted)
+        lines.append((-sum(n for _, n in counted), f"{rule}: {what}"))
     return [line for _, line in sorted(lines)]
 
 

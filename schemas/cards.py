@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from schemas.errors import ConfigError
 from schemas.narrative import Line, NodeId
+from schemas.parsed_yaml import parsed
 from schemas.taxonomy import Taxonomy
 
 Region = Literal["head and neck", "trunk", "upper limb", "lower limb", "hands and feet", "genital or oral"]
@@ -107,7 +108,7 @@ class KnowledgeCard(_CardPart):
         return self
 
 
-#: libyaml's parser where PyYAML has it: the cards are read at every start.
+#: libyaml's parser where PyYAML has it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -120,22 +121,28 @@ def load_cards() -> Mapping[str, KnowledgeCard]:
 def read_cards(folder: Traversable) -> Mapping[str, KnowledgeCard]:
     """The cards in the YAML files of ``folder`` by node id, sorted; :class:`ConfigError` names file and field."""
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
-    cards = [_read_card(folder / name) for name in names]
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    cards = [_card(name, document) for name, document in parsed(texts, _document).items()]
     return MappingProxyType({card.node_id: card for card in cards})
 
 
-def _read_card(file: Traversable) -> KnowledgeCard:
+def _document(name: str, text: str) -> Any:
     try:
-        card = KnowledgeCard.model_validate(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER))
+        return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        raise ConfigError(f"Knowledge card {file.name} is not YAML: {' '.join(str(error).split())}.") from error
+        raise ConfigError(f"Knowledge card {name} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _card(name: str, document: Any) -> KnowledgeCard:
+    try:
+        card = KnowledgeCard.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the card"
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"Knowledge card {file.name} cannot be used: {field}: {message}.") from error
-    if file.name != f"{card.node_id}.yaml":
-        raise ConfigError(f"Knowledge card {file.name} describes {card.node_id!r}; rename it {card.node_id}.yaml.")
+        raise ConfigError(f"Knowledge card {name} cannot be used: {field}: {message}.") from error
+    if name != f"{card.node_id}.yaml":
+        raise ConfigError(f"Knowledge card {name} describes {card.node_id!r}; rename it {card.node_id}.yaml.")
     return card
 
 

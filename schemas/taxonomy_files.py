@@ -8,13 +8,14 @@ from typing import Any
 
 import yaml
 
+from schemas.parsed_yaml import parsed
 from schemas.taxonomy_tree import Node
 
 _NODE_FIELDS = {"id", "name", "parent", "level", "granularity", "malignancy", "synonyms"}
 #: The files that hold no nodes.
 VOCABULARIES = ("labels.yaml", "crosswalks.yaml")
 
-#: libyaml's parser where PyYAML has it: the data files are read at every start.
+#: libyaml's parser where PyYAML has it.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -29,12 +30,11 @@ class _TextLoader(_Loader):  # type: ignore[misc]
         return mapping
 
 
-def read_yaml(file: Traversable) -> Any:
-    """What a file says, every scalar as text; ValueError names the file."""
+def _read_yaml(name: str, text: str) -> Any:
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_TextLoader)
+        return yaml.load(text, Loader=_TextLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"taxonomy file {file.name} cannot be read: {' '.join(str(error).split())}") from error
+        raise ValueError(f"taxonomy file {name} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _node(fields: Mapping[str, Any], file_name: str) -> Node:
@@ -55,7 +55,8 @@ def _node(fields: Mapping[str, Any], file_name: str) -> Node:
 
 def read_folder(folder: Traversable) -> tuple[list[Node], dict[str, Any]]:
     """The nodes of a taxonomy folder, and its other documents by file name; ValueError names what is missing."""
-    documents = {file.name: read_yaml(file) for file in folder.iterdir() if file.name.endswith(".yaml")}
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    documents = parsed({name: (folder / name).read_text(encoding="utf-8") for name in names}, _read_yaml)
     if missing := set(VOCABULARIES) - set(documents):
         raise ValueError(f"the taxonomy folder lacks {' and '.join(sorted(missing))}.")
     others = {name: documents.pop(name) for name in (*VOCABULARIES, "folders.yaml") if name in documents}

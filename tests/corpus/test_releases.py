@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from corpus import releases
 from corpus.card import render_card
 from corpus.certification import QUEUE
 from corpus.filesystem import Folder
@@ -191,6 +193,36 @@ def test_a_damaged_earlier_file_is_not_copied(tmp_path: Path) -> None:
     assert calls.rows == 0 or calls.rows == 40
     for path, entry in made.manifest["files"].items():
         assert hashlib.sha256((folder / made.name / path).read_bytes()).hexdigest() == entry["sha256"]
+
+
+def test_a_file_nobody_touched_is_taken_over_unread_and_a_touched_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, what, read = tmp_path / "releases", content(IDS), []
+    release(folder, what)
+    described = releases._described
+
+    def telling(at: Folder, relative: str, rows: int | None) -> dict[str, Any]:
+        read.append(relative)
+        return described(at, relative, rows)
+
+    monkeypatch.setattr(releases, "_described", telling)
+    second, _ = release(folder, replace(what, record={**what.record, "note": "2"}))
+    assert not [path for path in read if "/data/" in path]
+    for path in (folder / second.name / "data/train").iterdir():
+        path.touch()
+    third, _ = release(folder, replace(what, record={**what.record, "note": "3"}))
+    data = [path for path in third.manifest["files"] if path.startswith("data/")]
+    assert sorted(path for path in read if "/data/" in path) == sorted(f"{third.name}/{path}" for path in data)
+
+
+def test_images_are_not_compressed_once_more(tmp_path: Path) -> None:
+    made, _ = release(tmp_path / "releases", content(IDS))
+    for path in (tmp_path / "releases" / made.name / "data/train").iterdir():
+        group = pq.read_metadata(path).row_group(0)
+        codecs = {group.column(n).path_in_schema: group.column(n).compression for n in range(group.num_columns)}
+        assert codecs.pop("images.list.element.bytes") == "UNCOMPRESSED"
+        assert set(codecs.values()) == {"ZSTD"}
 
 
 def test_a_published_release_that_lost_its_manifest_is_not_overwritten(tmp_path: Path) -> None:

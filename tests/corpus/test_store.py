@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from corpus.store import Store
 from schemas.errors import StoreError
@@ -42,7 +46,56 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
     data[20] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(StoreError, match="damaged"):
-        store.table(output, "images")
+        Store(tmp_path).table(output, "images")
+
+
+TEXT = st.none() | st.text()
+COUNT = st.none() | st.integers(-(2**40), 2**40)
+VALUES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "text": TEXT,
+            "count": COUNT,
+            "share": st.none() | st.floats(allow_nan=False),
+            "flag": st.none() | st.booleans(),
+            "data": st.none() | st.binary(),
+            "names": st.none() | st.lists(TEXT),
+            "seen": st.lists(st.fixed_dictionaries({"scale": TEXT, "low": COUNT})),
+        }
+    ),
+    max_size=5,
+)
+KINDS = pl.Schema(
+    {
+        "text": pl.String, "count": pl.Int64, "share": pl.Float64, "flag": pl.Boolean, "data": pl.Binary,
+        "names": pl.List(pl.String), "seen": pl.List(pl.Struct({"scale": pl.String, "low": pl.Int64})),
+    }
+)  # fmt: skip
+
+
+@given(VALUES)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_at_hand_is_the_table_on_disk(tmp_path: Path, rows: list[dict[str, object]]) -> None:
+    store, frame = Store(tmp_path), pl.DataFrame(rows, schema=KINDS)
+    output = store.save_step("s", uuid.uuid4().hex, {"t": frame}, {})
+    read = Store(tmp_path).table(output, "t")
+    assert (store.table(output, "t").schema, store.table(output, "t").rows()) == (read.schema, read.rows())
+    assert store.table(output, "t", ["count", "text"]).equals(Store(tmp_path).table(output, "t", ["count", "text"]))
+
+
+def test_no_more_tables_are_at_hand_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pl.DataFrame({"text": ["x" * 100] * 100})
+    monkeypatch.setattr("corpus.store._RECENT", 5 * frame.estimated_size() // 2)
+    store = Store(tmp_path)
+    outputs = [store.save_step("s", str(n), {"t": frame}, {}) for n in range(4)]
+    outputs.append(store.save_step("s", "large", {"t": pl.concat([frame] * 3)}, {}))
+    for path in tmp_path.rglob("t.parquet"):
+        path.unlink()
+    at_hand = []
+    for output in outputs:
+        with suppress(FileNotFoundError):
+            at_hand.append((output.key, store.table(output, "t").height))
+    assert at_hand == [("2", 100), ("3", 100)]
 
 
 def test_content_digest_ignores_order_and_place_but_not_values(tmp_path: Path) -> None:

@@ -244,6 +244,41 @@ def test_added_images_are_the_only_ones_worked_on(drawn_sample: Path, tmp_path: 
     assert old.join(new, on=["case_id", "split", "group_id"], how="anti").is_empty()
 
 
+def test_rows_of_the_last_build_are_told_by_its_selection_and_not_read_again(
+    drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from corpus.sample.draw import add_images
+
+    sample = tmp_path / "sample"
+    shutil.copytree(drawn_sample, sample)
+    config = load_config(write_config(tmp_path / "c.yaml", sample))
+    build(config)
+    add_images(sample, 4, seed=99)
+    shutil.copytree(config.workspace, tmp_path / "forgetful")
+    (tmp_path / "forgetful/build.json").unlink()
+    read: list[tuple[str, int]] = []
+    real = Store.read_rows
+
+    def telling(store: Store, step: str, selection: pl.DataFrame, columns: list[str] | None = None) -> pl.DataFrame:
+        if columns is not None and "row_digest" in columns:
+            read.append((step, selection.height))
+        return real(store, step, selection, columns)
+
+    monkeypatch.setattr(Store, "read_rows", telling)
+    grown = build(config)
+    asked = dict(read)
+    assert (asked["propose"], asked["standardise"], asked["evaluate"]) == (4, 12, 12)
+    read.clear()
+    forgetful = build(config.model_copy(update={"workspace": str(tmp_path / "forgetful")}))
+    assert dict(read)["evaluate"] > 100
+    for step in ("fingerprint", "inspect", "propose", "standardise", "evaluate"):
+        mine, theirs = (
+            Store(place).table(report_of(outcome, step).output, "selection")
+            for place, outcome in ((config.workspace, grown), (tmp_path / "forgetful", forgetful))
+        )
+        assert mine.equals(theirs), step
+
+
 def test_limit_takes_from_every_source(drawn_sample: Path, config_for: Callable[..., Config]) -> None:
     config = config_for(drawn_sample, limit=30)
     build_ = Build(config, Store(config.workspace))

@@ -116,7 +116,8 @@ def test_what_a_narrative_says_is_text_and_never_markup(release: Path, monkeypat
 
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     real = html_report._exhibit
-    monkeypatch.setattr(html_report, "_exhibit", lambda row: real({**row, "text": hostile, "attribution": hostile}))
+    said = {"text": hostile, "attribution": hostile}
+    monkeypatch.setattr(html_report, "_exhibit", lambda row, image: real({**row, **said}, image))
     page = Page(report_of(release))
     assert "script" not in {tag for tag, _ in page.tags}
     assert all("onerror" not in attributes for _, attributes in page.tags)

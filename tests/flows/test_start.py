@@ -29,9 +29,14 @@ def test_the_process_for_gates_imports_little_besides_great_expectations() -> No
     loaded = modules_after("from flows.gate_process import _import_great_expectations as go; go()")
     assert {"great_expectations", "quality.gates", "scipy.stats"} <= loaded
     assert not loaded & {"scipy.stats._stats_py", "flows.narrative_steps", "prefect", "datasketch"}
+    assert not loaded & {"boto3.session", "google.auth.credentials", "pyspark.sql", "sqlalchemy.orm"}
+
+
+def test_what_multiprocessing_imports_again_in_every_process_is_next_to_nothing() -> None:
+    assert not modules_after("import flows.__main__") & {"flows.cli", "polars", "pydantic", "typer"}
 
 
 def test_what_is_imported_when_used_is_the_module_itself() -> None:
-    code = "from flows.gate_process import _import_when_used as later; later('scipy', 'stats')\nfrom scipy import stats"
+    code = "from flows.gate_process import _import_when_used as later; later('scipy.stats')\nfrom scipy import stats"
     assert "scipy.stats._stats_py" not in modules_after(code)
     assert "scipy.stats._stats_py" in modules_after(f"{code}\nassert 0.69 < stats.entropy([0.5, 0.5]) < 0.7")
