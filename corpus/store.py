@@ -64,6 +64,7 @@ class _Recent:
         self._lock = Lock()
 
     def keep(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep one more, and let go of the oldest that no longer fit."""
         size = int(frame.estimated_size())
         if size > _RECENT:
             return
@@ -75,6 +76,7 @@ class _Recent:
                 self._drop(next(iter(self._frames)))
 
     def find(self, name: str) -> pl.DataFrame | None:
+        """One that is kept, or None."""
         with self._lock:
             return self._frames.get(name)
 

@@ -93,7 +93,7 @@ class Ahead:
     ) -> None:
         self._stop.set()
         self._thread.shutdown()
-        self._gates.shutdown(wait=False, cancel_futures=True)
+        self._gates.shutdown(cancel_futures=True)  # nothing is written once the workspace is another's
 
     def take(self, runner: Runner, reporter: Reporter) -> Begun:
         """Stop after the step at hand; tell what was done, and give the build to whoever finishes it."""

@@ -20,6 +20,7 @@ from flows.narrative_sets import narrative_sets
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
+from schemas.parsed_yaml import cache_folder
 
 if TYPE_CHECKING:
     from flows.plan import Build
@@ -128,7 +129,7 @@ def _already_done(config: Config) -> tuple[str | None, Build]:
 def _prefect_home(workspace: str) -> Path:
     """Inside a local workspace; beside the user's own caches when the workspace is a URL."""
     if "://" in workspace:
-        return Path.home() / ".cache" / "dermcot" / "prefect"
+        return cache_folder() / "prefect"
     return Path(workspace) / "prefect"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 
 def parsed(texts: Mapping[str, str], parse: Callable[[str, str], Any]) -> dict[str, Any]:
-    """What ``parse(name, text)`` makes of every text, by name; it must be plain JSON. Errors of ``parse`` pass."""
+    """What ``parse(name, text)`` makes of every text, by name. Only plain JSON is kept; errors of ``parse`` pass."""
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
     place = cache_folder() / f"yaml-{digest[:32]}.json"
     with suppress(OSError, ValueError):
@@ -27,10 +27,13 @@ def parsed(texts: Mapping[str, str], parse: Callable[[str, str], Any]) -> dict[s
             return kept
     documents = {name: parse(name, text) for name, text in texts.items()}
     with suppress(OSError, TypeError):
+        text = json.dumps(documents)
+        if json.loads(text) != documents:  # such as keys that are numbers
+            return documents
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f"{place.name}.{uuid.uuid4().hex}.tmp")
         try:
-            unfinished.write_text(json.dumps(documents), encoding="utf-8")
+            unfinished.write_text(text, encoding="utf-8")
             unfinished.replace(place)
         finally:
             unfinished.unlink(missing_ok=True)

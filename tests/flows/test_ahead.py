@@ -61,6 +61,18 @@ def works_ahead(ahead: Ahead) -> None:
     ahead._done.result(timeout=300)
 
 
+def gate_refuses_after_work_ahead(config: Config) -> None:
+    """All that can be is done ahead, and the build then fails for what the first gate found."""
+    with (
+        pytest.raises(GateError, match="ingest gate"),
+        begin_build(Build(config, Store(config.workspace))) as begun,
+        Ahead(begun) as ahead,
+    ):
+        works_ahead(ahead)
+        ahead.take(InProcess(), Quiet())
+        finish_build(begun, InProcess(), Quiet())
+
+
 def test_small_work_is_done_ahead_past_the_gates_and_they_are_made_in_their_places(
     config_for: Callable[..., Config], drawn_sample: Path
 ) -> None:
@@ -80,9 +92,7 @@ def test_small_work_is_done_ahead_past_the_gates_and_they_are_made_in_their_plac
     assert (again.is_new, again.release.digest) == (False, outcome.release.digest)
 
 
-def test_a_model_is_never_asked_out_of_sight(
-    config_for: Callable[..., Config], drawn_sample: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_never_asked_out_of_sight(config_for: Callable[..., Config], drawn_sample: Path) -> None:
     config = config_for(drawn_sample)
     run_build(config, InProcess(), Quiet())
     config = config_for(drawn_sample, "split.salt=another")
@@ -98,14 +108,7 @@ def test_a_gate_refuses_although_the_steps_after_it_were_done_ahead(
 ) -> None:
     run_build(config_for(drawn_sample), InProcess(), Quiet())
     config = config_for(drawn_sample, "gate.max_rejected_share=0.001", "select.thresholds.accuracy=3.9")
-    with (
-        pytest.raises(GateError, match="ingest gate"),
-        begin_build(Build(config, Store(config.workspace))) as begun,
-        Ahead(begun) as ahead,
-    ):
-        works_ahead(ahead)
-        ahead.take(InProcess(), Quiet())
-        finish_build(begun, InProcess(), Quiet())
+    gate_refuses_after_work_ahead(config)
 
 
 def test_what_the_gates_found_is_told_before_a_mistake_met_ahead(
@@ -120,14 +123,7 @@ def test_what_the_gates_found_is_told_before_a_mistake_met_ahead(
     steps = tuple(replace(step, run=refuse) if step.name == "split" else step for step in STEPS)
     monkeypatch.setattr("flows.ahead.STEPS", steps)
     monkeypatch.setattr("flows.build.STEPS", steps)
-    with (
-        pytest.raises(GateError, match="ingest gate"),
-        begin_build(Build(config, Store(config.workspace))) as begun,
-        Ahead(begun) as ahead,
-    ):
-        works_ahead(ahead)
-        ahead.take(InProcess(), Quiet())
-        finish_build(begun, InProcess(), Quiet())
+    gate_refuses_after_work_ahead(config)
 
 
 def test_a_mistake_met_ahead_is_told_when_the_build_is_taken(

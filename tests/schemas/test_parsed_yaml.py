@@ -60,11 +60,11 @@ def test_where_nothing_can_be_kept_files_are_parsed_each_time(tmp_path: Path, mo
 
 def test_what_json_cannot_hold_is_parsed_each_time_and_an_error_is_not_kept(cache: Path) -> None:
     parse = Parser()
-    parsed({"a.yaml": "day: 2026-01-01"}, parse)
-    parsed({"a.yaml": "day: 2026-01-01"}, parse)
+    for text in ("day: 2026-01-01", "1: one", "x: .nan"):
+        assert str(parsed({"a.yaml": text}, parse)) == str(parsed({"a.yaml": text}, parse))
     with pytest.raises(yaml.YAMLError):
         parsed({"a.yaml": "["}, parse)
-    assert parse.calls == 3
+    assert parse.calls == 7
     assert not list(cache.glob("*"))
 
 
