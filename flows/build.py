@@ -18,7 +18,7 @@ from corpus.ingest import check_folders
 from corpus.lease import Lease
 from corpus.releases import Release
 from corpus.store import StepOutput, Store
-from flows.execute import GateBegun, Reporter, Runner, StepReport, execute
+from flows.execute import Reporter, Runner, StepReport, execute
 from flows.plan import Build, find_output
 from flows.publish import find_release, gather, publish_release, remember_release
 from flows.report import step_counts
@@ -39,6 +39,11 @@ class Outcome:
     def path(self, config: Config) -> str:
         """The release's directory."""
         return f"{config.releases.rstrip('/')}/{self.release.name}"
+
+    def told(self, config: Config) -> dict[str, Any]:
+        """What whoever asked for the build is told: the release's name, digest and directory, and whether it is new."""
+        release = self.release
+        return {"release": release.name, "digest": release.digest, "path": self.path(config), "new": self.is_new}
 
 
 def finished_build(config: Config, build: Build | None = None) -> Outcome | None:
@@ -80,13 +85,11 @@ def _check(build: Build) -> None:
 
 @dataclass
 class Begun:
-    """A build that holds the lease of its workspace: the reports of the steps done so far, the gates begun that nobody
-    waited for yet, and its record."""
+    """A build that holds the lease of its workspace: the reports of the steps done so far, and its record."""
 
     build: Build
     reports: list[StepReport]
     record: dict[str, Any]
-    gates: dict[str, GateBegun] = field(default_factory=dict)
 
 
 @contextmanager
@@ -119,7 +122,7 @@ def finish_build(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
 
 def _finished(begun: Begun, runner: Runner, reporter: Reporter) -> Outcome:
     build = begun.build
-    gathered = execute(STEPS, build, runner, reporter, begun.reports, begun.gates, lambda: gather(build))
+    gathered = execute(STEPS, build, runner, reporter, begun.reports, lambda: gather(build))
 
     def work() -> tuple[Release, bool]:
         return publish_release(build, gathered, lambda done, n: reporter.progress("release", done, n))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -20,10 +18,6 @@ from flows.narrative_sets import narrative_sets
 from schemas.config import Config
 from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
-from schemas.parsed_yaml import cache_folder
-
-if TYPE_CHECKING:
-    from flows.plan import Build
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(narrative_sets)
@@ -35,8 +29,6 @@ Workspace = Annotated[str | None, typer.Option("--workspace", help="Where the bu
 Releases = Annotated[str | None, typer.Option("--releases", help="Where releases are published (folder or URL).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over any field; may be repeated.")]
 DEFAULT_CONFIG = Path("dermcot.yaml")
-#: Objects made before garbage is looked for; a build makes millions that are no garbage, and few cycles.
-_GARBAGE = 50_000
 _INTERRUPTED = 130  # exit status, also the one that typer makes of Ctrl+C
 
 
@@ -73,64 +65,10 @@ def run(
     if dry_run:
         _print_dry_run(config)
         return
-    from flows.embedded_server import may_start_early, prefect_server
+    from flows.run import run_to_release
 
-    home = _prefect_home(config.workspace)
-    embedded = not os.environ.get("PREFECT_API_URL")
-    gc.disable()  # what imports make stays, so it need not be looked through again and again
-    with ExitStack() as stack:
-        early = may_start_early(home, config.workspace)
-        wait_until_ready = stack.enter_context(prefect_server(home)) if early else None
-        done, build = _already_done(config)
-        if done is not None:
-            print(done)
-            return
-        wait_until_ready = wait_until_ready or stack.enter_context(prefect_server(home))
-        from flows.ahead import Ahead
-        from flows.build import begin_build
-        from flows.gate_process import gate_process
-
-        stack.enter_context(gate_process())
-        ahead = stack.enter_context(Ahead(stack.enter_context(begin_build(build))))
-        from flows.pipeline import continuing, curate
-
-        wait_until_ready()
-        gc.freeze()
-        gc.set_threshold(_GARBAGE)
-        gc.enable()
-        with continuing(ahead, heartbeat=not embedded):
-            outcome = curate(str(config_file), given, workspace, releases, limit)
-    state = "Published" if outcome["new"] else "Content unchanged:"
-    print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
-    print(f"To look at it: {outcome['path']}/report.html", file=sys.stderr)
-    print(outcome["path"])
-
-
-def _already_done(config: Config) -> tuple[str | None, Build]:
-    """The directory of the release when nothing is left to do, which is then said; else None, and what was seen."""
-    from corpus.store import Store
-    from flows.build import finished_build
-    from flows.plan import Build
-    from flows.report import Screen, counts_table, rater_warnings
-
-    build = Build(config, Store(config.workspace))
-    with Screen() as screen:
-        done = finished_build(config, build)
-        if done is None:
-            screen.show("starting the embedded Prefect server")
-            return None, build
-        screen.show(counts_table(done.reports, build.store))
-        for line in rater_warnings(done.reports):
-            screen.show(line)
-        screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-        return done.path(config), build
-
-
-def _prefect_home(workspace: str) -> Path:
-    """Inside a local workspace; beside the user's own caches when the workspace is a URL."""
-    if "://" in workspace:
-        return cache_folder() / "prefect"
-    return Path(workspace) / "prefect"
+    asked = {"config_file": str(config_file), "overrides": given, "workspace": workspace, "releases": releases}
+    print(run_to_release(config, {**asked, "limit": limit}))
 
 
 def _print_dry_run(config: Config) -> None:

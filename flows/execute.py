@@ -42,9 +42,6 @@ class Runner(Protocol):
     def begin(self, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
         """Begin one function, beside what is called meanwhile; gives a function that waits for its result."""
 
-    def note(self, name: str) -> None:
-        """Record what was done before this runner could call it; not waited for."""
-
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterable[ShardDone]:
         """Run :func:`run_shard` on every task, in any order; yields as they finish."""
 
@@ -89,10 +86,6 @@ class StepReport:
     seconds: float
 
 
-#: Waits for a gate, notes its output and gives its report.
-GateBegun = Callable[[], StepReport]
-
-
 class InProcess:
     """The plainest runner: everything here, one after the other."""
 
@@ -104,9 +97,6 @@ class InProcess:
         """Run it at once."""
         result = self.call(name, function)
         return lambda: result
-
-    def note(self, name: str) -> None:
-        """Nobody keeps a record."""
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run them in order."""
@@ -139,17 +129,15 @@ def execute(
     runner: Runner,
     reporter: Reporter,
     reports: list[StepReport],
-    begun_gates: Mapping[str, GateBegun],
     meanwhile: Callable[[], Given],
 ) -> Given:
     """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
 
-    Steps that ``reports`` tells of already are passed over. A gate is begun beside the steps after it, which do not
-    read what it gives, unless it is among those begun already. It is waited for before a row step that has more than
-    :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what ``meanwhile`` does, which
-    is called when only gates are left.
+    A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
+    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what
+    ``meanwhile`` does, which is called when only gates are left.
     """
-    gates: list[tuple[int, GateBegun]] = []
+    gates: list[tuple[int, Callable[[], StepReport]]] = []
 
     def finished(report: StepReport, place: int) -> None:
         raise_if_gate_blocked(report.output.stats)
@@ -162,14 +150,11 @@ def execute(
             finished(report(), place)
 
     try:
-        done = {report.output.step for report in reports}
-        for place, step in enumerate(steps):
-            if step.name in done:
-                continue
+        for place, step in enumerate(steps, start=len(reports)):
             if isinstance(step, TableStep) and step.is_gate:
-                gates.append((place, begun_gates.get(step.name) or begin_gate(step, build, runner)))
+                gates.append((place, _begin_gate(step, build, runner)))
             else:
-                finished(execute_step(step, build, runner, reporter, wait_for_gates), place)
+                finished(_execute_step(step, build, runner, reporter, wait_for_gates), place)
         given = meanwhile()
     except UserError:
         wait_for_gates()  # what a gate found is told first
@@ -178,7 +163,7 @@ def execute(
     return given
 
 
-def execute_step(
+def _execute_step(
     step: Step, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
 ) -> StepReport:
     """Bring one step's output into the store; ``before_much`` is called before more than :data:`FEW` shards."""
@@ -197,8 +182,8 @@ def execute_step(
     return StepReport(output, state, made, reused, time.monotonic() - start)
 
 
-def begin_gate(step: TableStep, build: Build, runner: Runner) -> GateBegun:
-    """Begin a gate beside what is done meanwhile, where its output is not there yet."""
+def _begin_gate(step: TableStep, build: Build, runner: Runner) -> Callable[[], StepReport]:
+    """Begin a gate where its output is not there yet; gives what waits for it, notes its output and reports it."""
     key = _known_key(step, build)
 
     def made() -> StepReport:
@@ -249,14 +234,9 @@ def _run_row_step(
 Watch = Callable[[Build, Reporter, int, int], AbstractContextManager[Callable[[ShardDone], None]]]
 
 
-def asks_a_model(step: Step, build: Build) -> bool:
-    """Whether a step may take hours however few its rows are, so that people must see how it goes."""
-    return step.name == "propose" and build.config.propose.teacher == "vlm"
-
-
 def _watcher(step: RowStep, build: Build) -> Watch:
     """What tells of a row step while it goes on; a teacher that asks a model is watched more closely."""
-    if asks_a_model(step, build):
+    if step.name == "propose" and build.config.propose.teacher == "vlm":
         from flows.teacher_progress import watch_teacher
 
         return watch_teacher

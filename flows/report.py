@@ -77,6 +77,12 @@ class Screen:
         """A table or a line for a person, above any progress bar."""
         self.console.print(what, highlight=False)
 
+    def closing(self, reports: list[StepReport], store: Store) -> None:
+        """What each step kept and dropped, and what whoever runs the build should know of raters."""
+        self.show(counts_table(reports, store))
+        for line in rater_warnings(reports):
+            self.show(line)
+
 
 def step_counts(report: StepReport, store: Store) -> dict[str, object]:
     """One step for tables and run.json: what it kept, and per record kind and rule what it rejected.

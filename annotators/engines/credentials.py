@@ -61,8 +61,14 @@ def credential_of(endpoint: EndpointSettings) -> Credential:
 
 def _from_block(endpoint: EndpointSettings) -> str:
     from prefect.blocks.system import Secret
+    from prefect.settings import get_current_settings
 
     name = endpoint.api_key_block
+    if get_current_settings().api.url is None:
+        raise UserError(
+            f"the key of {endpoint.url} is to come from the Prefect Secret block {name!r}: set PREFECT_API_URL to the "
+            "server that holds it, or name an environment variable as api_key_env"
+        )
     load: Any = Secret.load  # its types do not say that it can be told to run as plain code
     try:
         value = str(load(name, _sync=True).get()).strip()

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_build [--cases 13000] [--folder DIR] [--once]
 
 The images are those of ``dermcot sample``, 600 x 450 to 800 x 600 pixels. Everything runs as a user runs it: the
-``dermcot`` command in a process of its own, its memory and that of its children (server, gates) sampled from outside.
+``dermcot`` command in a process of its own, its memory and that of its children (record, gates) sampled from outside.
 Limits: twice the cases take at most 1.2 times the memory; 1 % added takes at most 5 % of the full time. Peer: the same
 program at the other size, in the same call.
 """
@@ -39,7 +39,7 @@ class Measured:
 
     seconds: float
     program: int
-    server: int
+    beside: int
     record: dict[str, Any]
 
 
@@ -58,7 +58,7 @@ def run(config: Path) -> Measured:
         [sys.executable, "-m", "flows", "run", "-c", str(config)], cwd=REPOSITORY, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
-    peaks = {"program": 0, "server": 0}
+    peaks = {"program": 0, "beside": 0}
 
     def watch() -> None:
         program = psutil.Process(process.pid)
@@ -66,7 +66,7 @@ def run(config: Path) -> Measured:
             try:
                 peaks["program"] = max(peaks["program"], program.memory_info().rss)
                 children = [child.memory_info().rss for child in program.children(recursive=True)]
-                peaks["server"] = max(peaks["server"], sum(children))
+                peaks["beside"] = max(peaks["beside"], sum(children))
             except psutil.NoSuchProcess:
                 return
             time.sleep(0.25)
@@ -79,13 +79,13 @@ def run(config: Path) -> Measured:
     if process.returncode:
         raise SystemExit(errors)
     runs = sorted((config.parent / "workspace/runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    return Measured(seconds, peaks["program"], peaks["server"], json.loads(runs[-1].read_text()))
+    return Measured(seconds, peaks["program"], peaks["beside"], json.loads(runs[-1].read_text()))
 
 
 def show(title: str, measured: Measured) -> None:
     print(
         f"\n{title}: {measured.seconds:.1f} s wall, program {measured.program / 2**20:,.0f} MiB, "
-        f"server and gates {measured.server / 2**20:,.0f} MiB at peak"
+        f"record and gates {measured.beside / 2**20:,.0f} MiB at peak"
     )
     spent = 0.0
     for step in measured.record["steps"]:
@@ -130,8 +130,8 @@ def main() -> None:
     if not given.once:
         one, two = (results[n] for n in (given.cases, 2 * given.cases))
         print(f"\nmemory at twice the cases / once: {two.program / one.program:.2f} (limit 1.2)")
-        total = (two.program + two.server) / (one.program + one.server)
-        print(f"with server and gates: {total:.2f}")
+        total = (two.program + two.beside) / (one.program + one.beside)
+        print(f"with record and gates: {total:.2f}")
         print(f"time at twice the cases / once: {two.seconds / one.seconds:.2f}")
     if given.folder is None:
         shutil.rmtree(folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
@@ -22,10 +23,10 @@ import yaml
 
 from annotators.engines.protocol import Completion, Engine, Failure, Request
 from corpus.sample.draw import draw_sample
-from flows.embedded_server import prefect_server
 from schemas.teacher_config import VlmSettings
 from tests.annotators.vlm.scripted import ScriptedModel
 from tests.conftest import write_config
+from tests.prefect_server import prefect_server
 
 LIMIT_MS = 5.0
 CANDIDATES = 16
@@ -69,7 +70,8 @@ def main() -> None:
         told["propose"] = {"teacher": "vlm", "candidates": CANDIDATES, "vlm": vlm}
         told["execution"] = {"workers": 1}
         file.write_text(yaml.safe_dump(told))
-        with prefect_server(folder / "prefect") as wait:
+        with prefect_server(folder / "prefect") as url:
+            os.environ["PREFECT_API_URL"] = url
             import flows.teacher_steps
             from flows.pipeline import curate
 
@@ -77,7 +79,6 @@ def main() -> None:
                 return engine, (), None
 
             flows.teacher_steps._engine = at_once  # type: ignore[assignment]
-            wait()
             curate(str(file))
         [run] = (folder / "workspace/runs").glob("*/run.json")
         record = json.loads(run.read_text())

@@ -26,13 +26,11 @@ import yaml
 from PIL import Image
 
 from corpus.store import StepOutput, Store
-from flows import embedded_server
 from flows.build import Outcome, finished_build, run_build
 from flows.cli import guarded
 from flows.execute import InProcess
 from schemas.config import Config
 from schemas.config_file import load_config
-from schemas.errors import StoreError
 from tests.conftest import REPOSITORY, Quiet
 
 LABELS = ("nevus", "melanoma", "basal cell carcinoma")
@@ -697,12 +695,3 @@ def test_a_full_disk_loses_nothing(where: str, finished: Finished, small_disk: P
     after = committed(workspace)
     assert {path: after.get(path) for path in before} == before
     assert tree(tmp_path / "run/releases" / finished.outcome.release.name) == finished.release()
-
-
-def test_a_server_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = shutil.disk_usage(tmp_path)._replace(free=0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with subprocess.Popen([sys.executable, "-c", ""]) as server:
-        server.wait()
-        with pytest.raises(StoreError, match="the disk is full"):
-            embedded_server._wait_until_healthy(server, 1, tmp_path)

@@ -130,7 +130,7 @@ def _patients(config: Config) -> dict[str, Patient]:
     taxonomy, cards = load_taxonomy(), sorted(knowledge())
     before = STEPS[: next(at for at, step in enumerate(STEPS) if step.name == "propose")]
     with begin_build(Build(config, Store(config.workspace))) as begun:
-        execute(before, begun.build, InProcess(), Quiet(), begun.reports, begun.gates, lambda: None)
+        execute(before, begun.build, InProcess(), Quiet(), begun.reports, lambda: None)
         cases = begun.build.table("split", "cases").sort("case_id")
         places = begun.build.rows("inspect", ["image_digest", "stored_format", "pack", "pack_offset", "stored_bytes"])
         folder = begun.build.store.folder

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from flows.steps import STEPS
 from quality import gates
 from schemas.config import Config
 from schemas.config_file import load_config
-from schemas.errors import GateError, StoreError
+from schemas.errors import GateError, SourceError, StoreError
 from schemas.intended_use import intended_use
 from tests.conftest import Quiet, write_config
 
@@ -308,6 +309,21 @@ def test_a_blocked_gate_leaves_no_release_and_says_what_to_do(
             build(config)
     assert not list(Path(config.releases).glob("dermcot-*")) if Path(config.releases).exists() else True
     assert finished_build(config) is None
+
+
+def test_what_a_gate_found_is_told_before_a_mistake_met_after_it(
+    drawn_sample: Path, config_for: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(build: Build) -> Any:
+        raise SourceError("nothing can be split")
+
+    steps = tuple(replace(step, run=refuse) if step.name == "split" else step for step in STEPS)
+    monkeypatch.setattr("flows.build.STEPS", steps)
+    config = config_for(drawn_sample, "gate.max_rejected_share=0.001")
+    with pytest.raises(GateError, match="ingest gate"):
+        build(config)
+    with pytest.raises(SourceError, match="nothing can be split"):
+        build(config_for(drawn_sample))
 
 
 def test_a_release_loads_in_a_plain_environment_from_another_folder(

@@ -61,14 +61,14 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-def children_left(folder: Path, servers_only: bool = False) -> list[int]:
-    """Processes that a run below this folder started: its server, its gates' process, their helpers."""
+def children_left(folder: Path, keepers_only: bool = False) -> list[int]:
+    """Processes that a run below this folder started: who keeps its record, its gates' process, their helpers."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         try:
-            is_server = "flows.embedded_server" in (process.info["cmdline"] or [])
+            is_keeper = "flows.record_process" in (process.info["cmdline"] or [])
             home = process.environ().get("PREFECT_HOME", "")
-            found += [process.pid] if home.startswith(str(folder)) and (is_server or not servers_only) else []
+            found += [process.pid] if home.startswith(str(folder)) and (is_keeper or not keepers_only) else []
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
@@ -123,30 +123,30 @@ def kill_the_command(sample: Path, tmp_path: Path, kills: int) -> None:
     assert left == []
 
 
-def test_the_killed_command_leaves_no_server_behind(drawn_sample: Path, tmp_path: Path) -> None:
+def test_the_killed_command_leaves_no_process_behind(drawn_sample: Path, tmp_path: Path) -> None:
     kill_the_command(drawn_sample, tmp_path, kills=3)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_twenty_kills_and_one_finished_run_leave_no_server_behind(drawn_sample: Path, tmp_path: Path) -> None:
+def test_twenty_kills_and_one_finished_run_leave_no_process_behind(drawn_sample: Path, tmp_path: Path) -> None:
     kill_the_command(drawn_sample, tmp_path, kills=20)
 
 
-def test_an_embedded_server_dies_with_its_run(drawn_sample: Path, tmp_path: Path) -> None:
+def test_what_goes_on_beside_a_run_dies_with_it(drawn_sample: Path, tmp_path: Path) -> None:
     process = start(COMMAND, write_config(tmp_path / "config.yaml", drawn_sample))
     try:
         deadline = time.monotonic() + 120
-        while not children_left(tmp_path, servers_only=True):
+        while not children_left(tmp_path, keepers_only=True):
             assert process.poll() is None
-            assert time.monotonic() < deadline, "no server was started"
+            assert time.monotonic() < deadline, "nobody keeps a record"
             time.sleep(0.1)
     finally:
         process.kill()
         process.communicate()
     deadline = time.monotonic() + 10
     while children_left(tmp_path):
-        assert time.monotonic() < deadline, "the server, or the gates' process, outlived its run"
+        assert time.monotonic() < deadline, "who keeps the record, or the gates' process, outlived its run"
         time.sleep(0.1)
 
 

@@ -20,7 +20,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_a_build_starts_without_what_only_audits_images_and_gates_need() -> None:
-    loaded = modules_after("import flows.cli, flows.build, flows.ahead, flows.gate_process")
+    loaded = modules_after("import flows.cli, flows.run, flows.artifacts, flows.runners, flows.gate_process")
     assert "flows.steps" in loaded
     assert not loaded & {"datasketch", "scipy", "great_expectations", "pandas", "prefect"}
 

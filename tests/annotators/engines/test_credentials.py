@@ -21,3 +21,13 @@ def test_a_key_comes_from_a_prefect_block() -> None:
         assert "sk-from" not in repr(kept)
         with pytest.raises(UserError, match="'no-such-key'"):
             credential_of(EndpointSettings(url="http://127.0.0.1:1/v1", api_key_block="no-such-key"))
+
+
+def test_a_block_is_looked_for_on_a_server_only() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(UserError, match="set PREFECT_API_URL"),
+    ):
+        credential_of(EndpointSettings(url="http://127.0.0.1:1/v1", api_key_block="model-key"))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -31,6 +30,7 @@ from schemas.config_file import load_config
 from schemas.errors import UserError
 from tests.annotators.label_studio.study_parts import SECRET, answer, give, made_up, sign_up
 from tests.conftest import REPOSITORY
+from tests.prefect_server import prefect_server
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +38,11 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server, with this process as its client."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.embedded_server import prefect_server
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("PREFECT_API_URL", "PREFECT_HOME"):
-            patch.delenv(name, raising=False)
-        before = dict(os.environ)
-        with prefect_server(tmp_path_factory.mktemp("prefect")):
-            url = os.environ["PREFECT_API_URL"]
-            eventually(lambda: answers(f"{url}/health"))
-            with temporary_settings({PREFECT_API_URL: url}):
-                yield url
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+    with (
+        prefect_server(tmp_path_factory.mktemp("prefect")) as url,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        yield url
 
 
 def store(name: str, value: object) -> None:

@@ -1,0 +1,160 @@
+"""The record of a run on this machine: what a Prefect server shows of it, and that no build depends on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.record import Record, may_start_early
+from flows.steps import STEPS
+from schemas.errors import GateError
+from tests.annotators.vlm.chat_server import chat_server
+from tests.conftest import REPOSITORY, write_config
+from tests.prefect_server import prefect_server, recorded
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+
+
+def start(config: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", "run", "-c", str(config), *arguments],
+        cwd=REPOSITORY, env={**ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(config: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout, stderr."""
+    process = start(config, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def keeper_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process that keeps the record of a run."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        for child in psutil.Process(process.pid).children():
+            if "flows.record_process" in child.cmdline():
+                return child
+        time.sleep(0.05)
+    raise AssertionError("nobody keeps a record")
+
+
+def test_a_prefect_server_shows_runs_with_a_task_per_shard_and_an_artifact_per_step(
+    drawn_sample: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    status, _, err = run(config)
+    assert status == 0, err
+    blocked = run(config, "--set", "gate.max_rejected_share=0.001")
+    assert blocked[0] == 1
+    assert run(config)[0] == 0
+    with prefect_server(tmp_path / "workspace/prefect") as url:
+        seen = recorded(url)
+    records = [json.loads(file.read_text()) for file in (tmp_path / "workspace/runs").glob("*/run.json")]
+    states = {"published": "COMPLETED", "failed": "FAILED"}
+    told = {name: (state, message) for name, state, message in seen["flows"]}
+    assert {name: state for name, (state, _) in told.items()} == {r["run_id"]: states[r["status"]] for r in records}
+    assert next(message for state, message in told.values() if state == "FAILED") in blocked[2].replace("\n", " ")
+    assert {state for _, state, _ in seen["tasks"]} == {"COMPLETED"}
+    assert all(message.endswith(" s") for _, _, message in seen["tasks"])
+    names = [name for name, _, _ in seen["tasks"]]
+    build = json.loads((tmp_path / "workspace/build.json").read_text())
+    selection = tmp_path / "workspace/steps/propose" / build["outputs"]["propose"] / "manifest.json"
+    kept = json.loads(selection.read_text())["tables"]["selection"]["rows"] // 3
+    assert len([name for name in names if name.startswith("propose ")]) >= kept // 16
+    assert {"read", "deduplicate", "select", "gate_release", "release"} <= set(names)
+    assert seen["artifacts"]["release"]["type"] == "markdown"
+    assert sum(key.startswith("step-") for key in seen["artifacts"]) == len(STEPS)
+    table = json.loads(seen["artifacts"]["step-inspect"]["data"])
+    assert any(row["what"] == "rejected: image/corrupt_image" and row["records"] > 0 for row in table)
+
+
+def test_long_work_and_what_it_came_to_are_artifacts_and_so_is_a_run_that_was_stopped(
+    drawn_sample: Path, tmp_path: Path
+) -> None:
+    with chat_server() as server:
+        http = {"endpoints": [{"url": server.url}]}
+        teacher = {"teacher": "vlm", "candidates": 1, "vlm": {"model": "m", "terms": "CC0-1.0", "http": http}}
+        teacher["vlm"]["blind_share"] = 0.0  # type: ignore[index]
+        config = write_config(tmp_path / "config.yaml", drawn_sample, propose=teacher, limit=40)
+        status, _, err = run(config)
+        assert status == 0, err
+    stopped = start(config, "--set", "limit=41", "--set", "split.salt=another")
+    keeper_of(stopped)
+    time.sleep(1)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.communicate(timeout=120)[1].rstrip().endswith("run the same command to go on.")
+    with prefect_server(tmp_path / "workspace/prefect") as url:
+        seen = recorded(url)
+    assert [seen["artifacts"][key]["type"] for key in ("progress-propose", "teacher")] == ["progress", "table"]
+    assert [state for _, state, _ in seen["flows"]].count("COMPLETED") == 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_build_goes_on_when_its_record_cannot_be_kept_and_says_so(
+    drawn_sample: Path, tmp_path: Path, early: bool
+) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    home = tmp_path / "workspace/prefect"
+    if early:
+        home.mkdir(parents=True)
+        (home / "record.log").touch()
+        (home / "prefect.db").write_bytes(b"this is no database" * 1000)
+        status, out, err = run(config)
+    else:
+        process = start(config)
+        keeper_of(process).kill()
+        out, err = process.communicate(timeout=300)
+        status = process.returncode
+    assert status == 0, err
+    assert (Path(out.splitlines()[-1]) / "manifest.json").is_file()
+    [warning] = [line for line in err.splitlines() if line.startswith("Warning: ")]
+    assert str(home / "record.log") in warning
+    assert "Traceback" not in err
+
+
+def test_nothing_is_recorded_where_nothing_is_done(drawn_sample: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    assert run(config)[0] == 0
+    assert run(config)[2].count("Nothing changed") == 1
+    database = sqlite3.connect(tmp_path / "workspace/prefect/prefect.db")
+    assert database.execute("select count(*) from flow_run").fetchone() == (1,)
+
+
+def test_a_record_is_opened_early_only_where_there_is_one(tmp_path: Path) -> None:
+    assert not may_start_early(tmp_path)
+    (tmp_path / "record.log").touch()
+    assert may_start_early(tmp_path)
+
+
+def test_tasks_that_fail_are_told_with_what_was_said(tmp_path: Path) -> None:
+    def fail(record: Record, error: BaseException) -> None:
+        with record.task(type(error).__name__):
+            raise error
+
+    warned: list[str] = []
+    errors: list[tuple[BaseException, str]] = [
+        (GateError("too few rows"), "FAILED"), (KeyboardInterrupt(), "CANCELLED"), (KeyError("x"), "CRASHED")
+    ]  # fmt: skip
+    for error, _ in errors:
+        with pytest.raises(type(error)), Record(tmp_path, warned.append) as record:
+            record.begin("curate", "a run", {"limit": None})
+            fail(record, error)
+    assert warned == []
+    database = sqlite3.connect(tmp_path / "prefect.db")
+    told = dict(database.execute("select name, state_type from task_run").fetchall())
+    assert told == {type(error).__name__: state for error, state in errors}
+    states = database.execute("select state_type from flow_run order by start_time").fetchall()
+    assert [state for (state,) in states] == [state for _, state in errors]
