@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,11 +43,21 @@ class Record:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._begun = False
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Record:
-        self._home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._process = self._started()
+        except OSError as error:
+            self._warn(f"no record of this run is kept in {self._home} ({error.strerror})")
+            return self
+        threading.Thread(target=self._send, args=(self._process,), daemon=True).start()
+        return self
+
+    def _started(self) -> subprocess.Popen[bytes]:
         with (self._home / _LOG).open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "flows.record_process", str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/",
                 process_group=0,  # Ctrl+C is for the run, which then says how it ended
@@ -56,9 +66,6 @@ class Record:
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 },
             )  # fmt: skip
-        self._sender = threading.Thread(target=self._send, daemon=True)
-        self._sender.start()
-        return self
 
     def begin(self, flow: str, run: str, parameters: Mapping[str, Any]) -> None:
         """Begin the run ``run`` of a flow."""
@@ -93,13 +100,17 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._process is None:
+            return
         if self._begun:
             self._tell(ended="flow", **({} if error is None else _said(error)))
             self._lines.put(None)
         else:
             self._process.kill()
         try:
-            if self._process.wait(_FAREWELL_SECONDS) != 0 and self._begun:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_FAREWELL_SECONDS)
+            if self._process.returncode != 0 and self._begun:
                 self._warn(
                     f"the record of this run in {self._home} is not complete, see {self._home / _LOG}; if its database "
                     "is damaged, remove that folder (it holds the history of runs only)"
@@ -111,15 +122,13 @@ class Record:
     def _tell(self, **what: Any) -> None:
         self._lines.put(json.dumps(what).encode() + b"\n")
 
-    def _send(self) -> None:
-        assert self._process.stdin is not None
-        try:
+    def _send(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with suppress(OSError):  # it has ended, which is told when the run ends
             while line := self._lines.get():
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
-            self._process.stdin.close()
-        except OSError:
-            return  # it has ended, which is told when the run ends
+                process.stdin.write(line)
+                process.stdin.flush()
+            process.stdin.close()
 
 
 def may_start_early(home: Path) -> bool:

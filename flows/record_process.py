@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,24 @@ _SETTINGS = {
 }
 
 
-def _copy(database: Path, to: Path) -> None:
-    """A copy of a whole database, there at once or not at all; none is made where it cannot be."""
+def _copied(database: Path, to: Path) -> bool:
+    """Whether a copy of a whole database is there now; where it cannot be made, nothing is."""
     being_made = to.with_suffix(f".{os.getpid()}.tmp")
-    with suppress(OSError, sqlite3.DatabaseError):
+    read_only = f"file:{database}?mode=ro"
+    try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        read_only = f"file:{database}?mode=ro"
         with closing(sqlite3.connect(read_only, uri=True)) as source, closing(sqlite3.connect(being_made)) as copy:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # a file by itself, until Prefect opens it
             [(found,)] = copy.execute("PRAGMA quick_check(1)")
-        if found == "ok":
-            being_made.replace(to)
-    being_made.unlink(missing_ok=True)
+        if found != "ok":
+            return False
+        being_made.replace(to)
+    except (OSError, sqlite3.Error):
+        return False
+    finally:
+        being_made.unlink(missing_ok=True)
+    return True
 
 
 async def _keep() -> None:
@@ -72,12 +77,10 @@ async def _keep() -> None:
     step = Task(lambda: None, name="step")
     progress: dict[str, Any] = {}
     tasks: dict[int, Any] = {}
-    is_new = not database.exists()
-    if is_new:
-        _copy(empty, database)
+    is_made_here = not database.exists() and not _copied(empty, database)
     async with PrefectClient(create_app(ephemeral=True)) as client:
-        if is_new and not empty.exists():
-            _copy(database, empty)
+        if is_made_here:
+            _copied(database, empty)
         flow = Flow(lambda: None, name=begun["flow"])
         run = await client.create_flow_run(flow, name=begun["run"], parameters=begun["parameters"], state=Running())
         while line := await to_thread.run_sync(sys.stdin.buffer.readline):

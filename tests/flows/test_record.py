@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -158,3 +159,36 @@ def test_tasks_that_fail_are_told_with_what_was_said(tmp_path: Path) -> None:
     assert told == {type(error).__name__: state for error, state in errors}
     states = database.execute("select state_type from flow_run order by start_time").fetchall()
     assert [state for (state,) in states] == [state for _, state in errors]
+
+
+def test_where_nothing_can_be_written_there_is_no_record_and_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    warned: list[str] = []
+    with Record(tmp_path / "file/prefect", warned.append) as record:
+        record.begin("curate", "a run", {})
+        with record.task("a task"):
+            pass
+    [warning] = warned
+    assert "(Not a directory)" in warning
+
+
+def test_an_empty_database_is_kept_for_the_next_workspace_and_made_again_when_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / f"dermcot/prefect-{version('prefect')}.db"
+
+    def recorded_in(home: Path) -> list[tuple[str]]:
+        with Record(home, pytest.fail) as record:
+            record.begin("curate", home.name, {})
+        names: list[tuple[str]] = sqlite3.connect(home / "prefect.db").execute("select name from flow_run").fetchall()
+        return names
+
+    kept.parent.mkdir()
+    kept.write_bytes(b"this is no database" * 1000)
+    assert recorded_in(tmp_path / "first") == [("first",)]
+    made = kept.read_bytes()
+    assert sqlite3.connect(kept).execute("select count(*) from flow_run").fetchone() == (0,)
+    assert recorded_in(tmp_path / "second") == [("second",)]
+    assert kept.read_bytes() == made
+    assert os.listdir(kept.parent) == [kept.name]
