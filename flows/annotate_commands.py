@@ -10,8 +10,6 @@ import typer
 from rich.console import Console
 
 from flows.annotate import annotate
-from flows.annotation_tables import counts_table
-from schemas.config_file import load_config
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ def push(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
     """
     from flows.annotation import push_config
     from flows.report import Screen
+    from schemas.config_file import load_config
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     with Screen() as screen:
@@ -57,6 +56,7 @@ def pull(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, overri
     """
     from flows.annotation import pull_config
     from flows.report import Screen
+    from schemas.config_file import load_config
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     with Screen() as screen:
@@ -84,6 +84,7 @@ def schedule(
     Example: dermcot annotate schedule --push "0 6 * * *" --pull "*/15 * * * *"
     """
     from flows.annotation_schedule import serve_study
+    from schemas.config_file import load_config
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     told = (str(config_file.resolve()), tuple(overrides or ()), config.workspace)
@@ -105,6 +106,7 @@ def status(config_file: ConfigFile = _DEFAULT, workspace: Workspace = None, over
     from flows.annotation_standing import latest_build, standing_of
     from flows.annotation_status import status_of
     from flows.annotation_tables import status_parts
+    from schemas.config_file import load_config
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     registry = read_raters(Path(config.annotate.raters), (config.workspace, config.releases))
@@ -126,6 +128,8 @@ def _console(file: object = sys.stderr) -> Console:
 
 
 def _pushed(outcome: Outcome) -> Table:
+    from flows.annotation_tables import counts_table
+
     table = counts_table("Pushed", "project", "number", "imported", "were there", "copies removed")
     for told in outcome.pushed:
         cells = (told.imported, told.there, told.copies_removed)
@@ -134,6 +138,8 @@ def _pushed(outcome: Outcome) -> Table:
 
 
 def _tell_pulled(pulled: Pulled) -> None:
+    from flows.annotation_tables import counts_table
+
     table = counts_table("Pulled", "project", "number", "new", "")
     for told in pulled.fetched:
         problem = "was not read: see below" if told.there and told.problem else told.problem or ""

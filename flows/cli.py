@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -15,9 +16,10 @@ from rich.console import Console
 from flows.annotate_commands import annotate
 from flows.doctor_command import doctor
 from flows.narrative_sets import narrative_sets
-from schemas.config import Config
-from schemas.config_file import load_config
 from schemas.errors import GateError, UserError
+
+if TYPE_CHECKING:
+    from schemas.config import Config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(narrative_sets)
@@ -57,18 +59,22 @@ def run(
 
     Example: dermcot run -c dermcot.yaml --set select.thresholds.accuracy=3.5
     """
-    given = tuple(overrides or ())
-    config = load_config(config_file, given, workspace=workspace, releases=releases, limit=limit)
-    if show_config:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
-        return
-    if dry_run:
-        _print_dry_run(config)
-        return
-    from flows.run import run_to_release
+    from flows.gate_process import gate_process
 
-    asked = {"config_file": str(config_file), "overrides": given, "workspace": workspace, "releases": releases}
-    print(run_to_release(config, {**asked, "limit": limit}))
+    asked: dict[str, Any] = {"workspace": workspace, "releases": releases, "limit": limit}
+    asked["overrides"] = tuple(overrides or ())
+    with nullcontext() if show_config or dry_run else gate_process():  # what it imports takes as long as all below
+        from schemas.config_file import load_config
+
+        config = load_config(config_file, **asked)
+        if show_config:
+            print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        elif dry_run:
+            _print_dry_run(config)
+        else:
+            from flows.run import run_to_release
+
+            print(run_to_release(config, {"config_file": str(config_file), **asked}))
 
 
 def _print_dry_run(config: Config) -> None:
@@ -125,6 +131,7 @@ def explain(
     Example: dermcot explain ham10000:ISIC_0024306
     """
     from flows.explain import explain as story
+    from schemas.config_file import load_config
 
     place = workspace or load_config(config_file).workspace
     console = Console(highlight=False)

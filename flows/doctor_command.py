@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from schemas.config_file import load_config
-
 if TYPE_CHECKING:
     from flows.doctor_trial import Check
 
@@ -31,6 +29,7 @@ def doctor(
     status 2 when something is missing. Example: dermcot doctor -c dermcot.yaml
     """
     from flows.doctor import examine
+    from schemas.config_file import load_config
 
     config = load_config(config_file, overrides or (), workspace=workspace)
     console = Console(highlight=False, markup=False)

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from corpus.sources.narratives import Columns
 from schemas.errors import GateError, UserError
-from schemas.tables import LABEL_CERTAINTIES
 
 narrative_sets = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -33,15 +31,17 @@ def standardise(
     image_column: ImageColumn = None,
     dataset: Dataset = None,
     certainty: Annotated[
-        str, typer.Option("--certainty", help=f"What the labels rest on: {', '.join(LABEL_CERTAINTIES)}.")
+        str, typer.Option("--certainty", help="What the labels rest on, such as histopathology; others list all words.")
     ] = "unstated",
 ) -> None:
     """Bring free-form narratives into the standard layout; nothing is lost: what fits no section is kept as residue.
 
     Example: dermcot standardise dermbench standardised
     """
+    from corpus.sources.narratives import Columns
     from flows.report import Screen
     from flows.standardise import standardise_set
+    from schemas.tables import LABEL_CERTAINTIES
 
     if certainty not in LABEL_CERTAINTIES:
         raise UserError(f"{certainty!r} is no certainty; --certainty takes one of {', '.join(LABEL_CERTAINTIES)}")
@@ -81,6 +81,7 @@ def audit(
 
     Exit status 1 when a --fail-on limit is exceeded. Example: dermcot audit train.jsonl --out audit --fail-on error=5%
     """
+    from corpus.sources.narratives import Columns
     from flows.audit import audit_set
     from flows.audit_limits import read_limit
     from flows.audit_table import counts_of

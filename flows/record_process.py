@@ -26,6 +26,10 @@ _SETTINGS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_API_KEY": "none",  # nobody asks for it; without one, events go to a server that is started for them
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",  # half a second of what a library checks of its own types
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # what it keeps of runs and tasks is kept otherwise too
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED": "false",  # tasks are written without events
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 
 
@@ -60,9 +64,7 @@ async def _keep() -> None:
     from prefect.states import Running
 
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
-    empty = (
-        cache_folder() / f"prefect-{prefect.__version__}.db"
-    )  # to make one takes a hundred migrations and ten seconds
+    empty = cache_folder() / f"prefect-{prefect.__version__}.db"  # a new one takes ten seconds of migrations
 
     def ended(said: dict[str, Any]) -> State[Any]:
         kind = StateType(said.get("state", "COMPLETED"))

@@ -35,7 +35,6 @@ def run_to_release(config: Config, asked: dict[str, Any]) -> str:
 
         from corpus.store import Store
         from flows.build import finished_build
-        from flows.gate_process import gate_process
         from flows.plan import Build
         from flows.report import Screen
 
@@ -46,7 +45,6 @@ def run_to_release(config: Config, asked: dict[str, Any]) -> str:
                 screen.closing(done.reports, build.store)
                 screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
             return done.path(config)
-        stack.enter_context(gate_process())
         if here:
             outcome = _build_here(build, record or stack.enter_context(Record(home, _warn)), asked)
         else:
