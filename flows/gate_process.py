@@ -59,7 +59,6 @@ def checked(gate: Gate, tables: Mapping[str, pl.DataFrame], settings: GateSettin
 
 
 def _import_great_expectations() -> None:
-    os.nice(5)  # what is beside the work waits for it
     gc.disable()  # what imports make stays; looking through it again and again takes a tenth of their time
     _import_when_used("scipy.stats")  # for tests of distributions, which no gate makes: a third of the time
     modules: dict[str, Any] = sys.modules

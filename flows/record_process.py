@@ -110,7 +110,7 @@ async def _keep() -> None:
 def main() -> None:
     """Keep the record of the run whose process is the first argument."""
     die_with(int(sys.argv[1]))
-    os.nice(5)  # what is beside the work waits for it
+    os.nice(10)  # nobody waits for it but the end of the run
     os.environ.update(_SETTINGS)
     gc.disable()  # what imports make stays; looking through it again and again takes a fifth of their time
     import anyio

@@ -7,9 +7,9 @@ same release gives the same bytes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import polars as pl
@@ -17,6 +17,7 @@ import polars as pl
 from quality.blind_report import blind_figures
 from quality.diversity import spread
 from schemas.certification_words import AGREEMENT, ALIGNMENT, BASIS, figures
+from schemas.parsed_yaml import cache_folder
 from schemas.tables import DIMENSIONS, TRAJECTORIES
 from schemas.tone import TONE_GROUPS
 
@@ -113,13 +114,17 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
     ``rows``: the published rows with ``diagnosis``, ``source``, ``licence``, ``tone_group``, ``split``,
     ``trajectory`` and the scores; ``rejections``: the release's rejections table.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 
-    template = (files("quality") / "data" / "report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    kept = cache_folder()
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("quality", "data"),
+        bytecode_cache=FileSystemBytecodeCache(str(kept)) if os.access(kept, os.W_OK) else None,
+    )  # fmt: skip
     gates = [result | {"gate": gate["gate"]} for gate in manifest["gates"] for result in gate["results"]]
     lost = rejections.filter(pl.col("record_kind") != "attempt")  # an attempt is no record
-    return environment.from_string(template).render(
+    return environment.get_template("report.html.j2").render(
         manifest=manifest,
         paragraphs=[paragraph.split("`") for paragraph in manifest["intended_use"].split("\n\n")],
         flow=stage_bars(manifest, lost),
