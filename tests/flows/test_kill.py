@@ -19,6 +19,8 @@ import pytest
 from tests.conftest import REPOSITORY, write_config
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+#: Names the folder of a run in the environment of everything that the run starts.
+MARK = "DERMCOT_TEST_FOLDER"
 PLAIN = [sys.executable, "-m", "tests.flows.kill_target"]
 COMMAND = [sys.executable, "-m", "flows", "run", "-c"]
 
@@ -29,7 +31,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def start(command: list[str], config: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, str(config)], cwd=REPOSITORY, env=ENVIRONMENT, text=True,
+        [*command, str(config)], cwd=REPOSITORY, text=True,
+        env={**ENVIRONMENT, MARK: str(config.parent)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -67,7 +70,7 @@ def children_left(folder: Path, keepers_only: bool = False) -> list[int]:
     for process in psutil.process_iter(["cmdline"]):
         try:
             is_keeper = "flows.record_process" in (process.info["cmdline"] or [])
-            home = process.environ().get("PREFECT_HOME", "")
+            home = process.environ().get(MARK, "")
             found += [process.pid] if home.startswith(str(folder)) and (is_keeper or not keepers_only) else []
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -152,7 +155,7 @@ def test_what_goes_on_beside_a_run_dies_with_it(drawn_sample: Path, tmp_path: Pa
 
 def test_killed_while_drawing_no_worker_is_left_and_the_next_try_draws_whole(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows", "sample", str(tmp_path / "sample"), "--images", "60"]
-    marked = {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path)}  # a mark by which its workers are known
+    marked = {**ENVIRONMENT, MARK: str(tmp_path)}
     process = subprocess.Popen(command, cwd=REPOSITORY, env=marked, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "sample").rglob("*.jpg")):

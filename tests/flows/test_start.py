@@ -19,6 +19,10 @@ def modules_after(code: str) -> set[str]:
     return set(told.stdout.splitlines()[-1].split())
 
 
+def test_the_command_line_answers_before_anything_heavy_is_imported() -> None:
+    assert not modules_after("import flows.cli") & {"polars", "pyarrow", "numpy", "pydantic", "multiprocessing"}
+
+
 def test_a_build_starts_without_what_only_audits_images_and_gates_need() -> None:
     loaded = modules_after("import flows.cli, flows.run, flows.artifacts, flows.runners, flows.gate_process")
     assert "flows.steps" in loaded
