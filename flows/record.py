@@ -2,9 +2,8 @@
 
 Without a Prefect server of the user's, a build runs here and needs none: what happens is told to a process
 (:mod:`flows.record_process`), which writes it into a Prefect database in the workspace. So the build neither imports
-Prefect, nor waits for it, nor ends because of it; a run whose record stays incomplete says so. Prefect's times are
-those of writing, seconds late while its database is opened; a task's message holds its own. The process dies with its
-run, however that ends.
+Prefect, nor waits for it, nor ends because of it; a run whose record stays incomplete says so. The process dies with
+its run, however that ends.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,15 +73,14 @@ class Record:
     @contextmanager
     def task(self, name: str) -> Iterator[None]:
         """Record the block as a task; may be used on any thread."""
-        number, start = next(self._numbers), time.time()
+        number = next(self._numbers)
         self._tell(task=number, name=name)
         try:
             yield
         except BaseException as error:
             self._tell(ended=number, **_said(error))
             raise
-        begun = datetime.fromtimestamp(start, UTC)
-        self._tell(ended=number, message=f"from {begun:%H:%M:%S} UTC on, {time.time() - start:.1f} s")
+        self._tell(ended=number)
 
     def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
         """Keep a table."""
@@ -120,7 +117,7 @@ class Record:
             self._process.wait()
 
     def _tell(self, **what: Any) -> None:
-        self._lines.put(json.dumps(what).encode() + b"\n")
+        self._lines.put(json.dumps({"at": time.time(), **what}).encode() + b"\n")
 
     def _send(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None

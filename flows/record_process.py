@@ -1,7 +1,8 @@
-"""The process that keeps the record of a run: reads what happens, a JSON object per line, and tells Prefect.
+"""The process that keeps the record of a run: reads what happens, a JSON object per line, and writes it for Prefect.
 
-It talks to Prefect's own API, whose server is in this process and answers nobody else; the database lies in
-``PREFECT_HOME``, and nothing is sent anywhere. ``prefect server start`` with that home shows what was recorded.
+It writes through the models of Prefect's server, as that server's API does, since the API gives every state the time of
+its writing, and what is told here happened before: at first by seconds, while this process is being made ready. The
+database lies in ``PREFECT_HOME``; nothing is sent anywhere. ``prefect server start`` with that home shows the runs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from corpus.child_process import die_with
 from schemas.parsed_yaml import cache_folder
@@ -21,15 +24,10 @@ from schemas.parsed_yaml import cache_folder
 _SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # would import every collection to learn whether to register
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-    "PREFECT_API_KEY": "none",  # nobody asks for it; without one, events go to a server that is started for them
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # would import every collection to learn whether to register
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",  # half a second of what a library checks of its own types
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # what it keeps of runs and tasks is kept otherwise too
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED": "false",  # tasks are written without events
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 
 
@@ -56,54 +54,68 @@ def _copied(database: Path, to: Path) -> bool:
 async def _keep() -> None:
     import prefect
     from anyio import to_thread
-    from prefect import Flow, Task
-    from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-    from prefect.client.schemas.objects import State, StateType
-    from prefect.server.api.server import create_app
-    from prefect.states import Running
+    from prefect.server import models as typed_models
+    from prefect.server.database import provide_database_interface
+    from prefect.server.schemas import actions, core
+    from prefect.server.schemas.states import Running, State, StateType
 
-    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
-    empty = cache_folder() / f"prefect-{prefect.__version__}.db"  # a new one takes ten seconds of migrations
+    models: Any = typed_models  # decorators lose what its functions return
 
-    def ended(said: dict[str, Any]) -> State[Any]:
+    def when(said: dict[str, Any]) -> Any:
+        return datetime.fromtimestamp(said["at"], UTC)
+
+    def end(said: dict[str, Any]) -> State:
         kind = StateType(said.get("state", "COMPLETED"))
-        return State(type=kind, name=kind.value.title(), message=said.get("message"))
+        return State(type=kind, name=kind.value.title(), message=said.get("message"), timestamp=when(said))
 
-    gc.freeze()
-    gc.enable()
     first = await to_thread.run_sync(sys.stdin.buffer.readline)
     if not first:
         return
     begun = json.loads(first)
-    step = Task(lambda: None, name="step")
-    progress: dict[str, Any] = {}
-    tasks: dict[int, Any] = {}
+    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    empty = cache_folder() / f"prefect-{prefect.__version__}.db"  # a new one takes ten seconds of migrations
     is_made_here = not database.exists() and not _copied(empty, database)
-    async with PrefectClient(create_app(ephemeral=True)) as client:
-        if is_made_here:
-            _copied(database, empty)
-        flow = Flow(lambda: None, name=begun["flow"])
-        run = await client.create_flow_run(flow, name=begun["run"], parameters=begun["parameters"], state=Running())
-        while line := await to_thread.run_sync(sys.stdin.buffer.readline):
-            said = json.loads(line)
+    db = provide_database_interface()
+    await db.create_db()
+    if is_made_here:
+        _copied(database, empty)
+    async with db.session_context(begin_transaction=True) as session:
+        flow = await models.flows.create_flow(session, core.Flow(name=begun["flow"]))
+        run = core.FlowRun(
+            flow_id=flow.id, name=begun["run"], parameters=begun["parameters"], expected_start_time=when(begun),
+            state=Running(timestamp=when(begun)),
+        )  # fmt: skip
+        run_id = (await models.flow_runs.create_flow_run(session, run)).id
+    gc.freeze()
+    gc.enable()
+    tasks: dict[int, UUID] = {}
+    progress: dict[str, UUID] = {}
+    while line := await to_thread.run_sync(sys.stdin.buffer.readline):
+        said = json.loads(line)
+        async with db.session_context(begin_transaction=True) as session:
             if "task" in said:
-                key = str(said["task"])
-                made = await client.create_task_run(step, run.id, key, name=said["name"], state=Running())
-                tasks[said["task"]] = made.id
-            elif "artifact" in said and said["key"] in progress:
-                told = ArtifactUpdate(data=said["data"], description=said["description"])
-                await client.update_artifact(progress[said["key"]], told)
+                task = core.TaskRun(
+                    flow_run_id=run_id, task_key="step", dynamic_key=str(said["task"]), name=said["name"],
+                    expected_start_time=when(said), state=Running(timestamp=when(said)),
+                )  # fmt: skip
+                tasks[said["task"]] = (await models.task_runs.create_task_run(session, task)).id
             elif "artifact" in said:
-                kind, about = said.pop("artifact"), {**said, "flow_run_id": run.id}
-                kept = await client.create_artifact(ArtifactCreate(type=kind, **about))
-                if kind == "progress":
-                    progress[said["key"]] = kept.id
+                told = {name: said[name] for name in ("data", "description")}
+                if said["key"] in progress:
+                    await models.artifacts.update_artifact(
+                        session, progress[said["key"]], actions.ArtifactUpdate(**told)
+                    )
+                    continue
+                artifact = core.Artifact(type=said["artifact"], key=said["key"], flow_run_id=run_id, **told)
+                made = await models.artifacts.create_artifact(session, artifact)
+                if said["artifact"] == "progress":
+                    progress[said["key"]] = made.id
             elif said["ended"] == "flow":
-                await client.set_flow_run_state(run.id, ended(said), force=True)
-                os._exit(0)  # all is recorded, and a farewell would take longer than the record
+                await models.flow_runs.set_flow_run_state(session, run_id, end(said), force=True)
             else:
-                await client.set_task_run_state(tasks.pop(said["ended"]), ended(said), force=True)
+                await models.task_runs.set_task_run_state(session, tasks.pop(said["ended"]), end(said), force=True)
+        if said.get("ended") == "flow":
+            os._exit(0)  # all is recorded, and a farewell would take longer than the record
     raise EOFError("the run ended without a word")
 
 

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,22 @@ def _answers(url: str) -> bool:
 
 
 def recorded(url: str) -> dict[str, Any]:
-    """What a server holds: ``flows`` and ``tasks`` with their states, and ``artifacts`` by key."""
+    """What a server holds: ``flows`` and ``tasks`` as (name, state, message), ``spans`` of both as (start, end) in
+    seconds since the epoch, and ``artifacts`` by key."""
 
     def asked(what: str) -> Any:
         return httpx.post(f"{url}/{what}/filter", json={"limit": 200}, trust_env=False).raise_for_status().json()
 
+    def seconds(run: dict[str, Any]) -> list[float]:
+        times = (run["start_time"], run["end_time"])
+        return [datetime.fromisoformat(time).timestamp() if time else float("nan") for time in times]
+
+    flows, tasks = asked("flow_runs"), asked("task_runs")
     return {
-        "flows": [(run["name"], run["state_type"], run["state"]["message"]) for run in asked("flow_runs")],
-        "tasks": [(run["name"], run["state_type"], run["state"]["message"]) for run in asked("task_runs")],
+        "flows": [(run["name"], run["state_type"], run["state"]["message"]) for run in flows],
+        "tasks": [(run["name"], run["state_type"], run["state"]["message"]) for run in tasks],
+        "spans": {
+            kind: [(r["name"], *seconds(r)) for r in runs] for kind, runs in (("flows", flows), ("tasks", tasks))
+        },
         "artifacts": {told["key"]: told for told in asked("artifacts/latest")},
-    }
+    }  # fmt: skip

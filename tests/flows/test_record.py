@@ -65,16 +65,25 @@ def test_a_prefect_server_shows_runs_with_a_task_per_shard_and_an_artifact_per_s
         seen = recorded(url)
     records = [json.loads(file.read_text()) for file in (tmp_path / "workspace/runs").glob("*/run.json")]
     states = {"published": "COMPLETED", "failed": "FAILED"}
-    told = {name: (state, message) for name, state, message in seen["flows"]}
-    assert {name: state for name, (state, _) in told.items()} == {r["run_id"]: states[r["status"]] for r in records}
-    assert next(message for state, message in told.values() if state == "FAILED") in blocked[2].replace("\n", " ")
+    runs = {name: (state, message) for name, state, message in seen["flows"]}
+    assert {name: state for name, (state, _) in runs.items()} == {r["run_id"]: states[r["status"]] for r in records}
+    assert next(message for state, message in runs.values() if state == "FAILED") in blocked[2].replace("\n", " ")
     assert {state for _, state, _ in seen["tasks"]} == {"COMPLETED"}
-    assert all(message.endswith(" s") for _, _, message in seen["tasks"])
+    spans = {name: (begun, ended) for name, begun, ended in seen["spans"]["flows"]}
+    for record in records:  # they are the times of the run, not those of writing
+        begun, ended = spans[record["run_id"]]
+        assert record["started"] <= begun < record["started"] + 5
+        assert record["ended"] - 5 < ended
+    whole = next(r for r in records if r["status"] == "published" and r["steps"][0]["state"] == "ran")
+    told = {step["step"]: step["seconds"] for step in whole["steps"]}
+    kept = {name: ended - begun for name, begun, ended in seen["spans"]["tasks"] if begun < whole["ended"]}
+    for step in ("read", "deduplicate", "gate_ingest", "gate_release"):
+        assert abs(kept[step] - told[step]) < 0.5, step
     names = [name for name, _, _ in seen["tasks"]]
     build = json.loads((tmp_path / "workspace/build.json").read_text())
     selection = tmp_path / "workspace/steps/propose" / build["outputs"]["propose"] / "manifest.json"
-    kept = json.loads(selection.read_text())["tables"]["selection"]["rows"] // 3
-    assert len([name for name in names if name.startswith("propose ")]) >= kept // 16
+    rows = json.loads(selection.read_text())["tables"]["selection"]["rows"] // 3
+    assert len([name for name in names if name.startswith("propose ")]) >= rows // 16
     assert {"read", "deduplicate", "select", "gate_release", "release"} <= set(names)
     assert seen["artifacts"]["release"]["type"] == "markdown"
     assert sum(key.startswith("step-") for key in seen["artifacts"]) == len(STEPS)
