@@ -193,11 +193,13 @@ def test_an_empty_database_is_kept_for_the_next_workspace_and_made_again_when_it
         names: list[tuple[str]] = sqlite3.connect(home / "prefect.db").execute("select name from flow_run").fetchall()
         return names
 
-    kept.parent.mkdir()
-    kept.write_bytes(b"this is no database" * 1000)
     assert recorded_in(tmp_path / "first") == [("first",)]
     made = kept.read_bytes()
     assert sqlite3.connect(kept).execute("select count(*) from flow_run").fetchone() == (0,)
+    kept.write_bytes(made[:20_000] + bytes(50_000) + made[70_000:])
     assert recorded_in(tmp_path / "second") == [("second",)]
-    assert kept.read_bytes() == made
+    mended = kept.read_bytes()
+    assert len(mended) == len(made)
+    assert recorded_in(tmp_path / "third") == [("third",)]
+    assert kept.read_bytes() == mended
     assert os.listdir(kept.parent) == [kept.name]
