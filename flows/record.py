@@ -25,6 +25,7 @@ from typing import Any
 from schemas.errors import UserError
 
 _FAREWELL_SECONDS = 120.0
+_HURRIED_SECONDS = 10.0
 _LOG = "record.log"
 
 
@@ -54,15 +55,14 @@ class Record:
         return self
 
     def _started(self) -> subprocess.Popen[bytes]:
+        others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        path = os.pathsep.join(filter(None, sys.path))
         with (self._home / _LOG).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "flows.record_process", str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/",
                 process_group=0,  # Ctrl+C is for the run, which then says how it ended
-                env={
-                    **os.environ, "PREFECT_HOME": str(self._home.absolute()),
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                },
+                env={**others, "PREFECT_HOME": str(self._home.absolute()), "PYTHONPATH": path},
             )  # fmt: skip
 
     def begin(self, flow: str, run: str, parameters: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Record:
             self._process.kill()
         try:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_FAREWELL_SECONDS)
+                self._process.wait(_FAREWELL_SECONDS if not isinstance(error, KeyboardInterrupt) else _HURRIED_SECONDS)
             if self._process.returncode != 0 and self._begun:
                 self._warn(
                     f"the record of this run in {self._home} is not complete, see {self._home / _LOG}; if its database "

@@ -7,12 +7,14 @@ database lies in ``PREFECT_HOME``; nothing is sent anywhere. ``prefect server st
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import gc
 import json
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ _SETTINGS = {
 def _copied(database: Path, to: Path) -> bool:
     """Whether a copy of a whole database is there now; where it cannot be made, nothing is."""
     being_made = to.with_suffix(f".{os.getpid()}.tmp")
-    read_only = f"file:{database}?mode=ro"
+    read_only = f"{database.absolute().as_uri()}?mode=ro"
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(read_only, uri=True)) as source, closing(sqlite3.connect(being_made)) as copy:
@@ -47,13 +49,13 @@ def _copied(database: Path, to: Path) -> bool:
     except (OSError, sqlite3.Error):
         return False
     finally:
-        being_made.unlink(missing_ok=True)
+        with suppress(OSError):
+            being_made.unlink()
     return True
 
 
 async def _keep() -> None:
     import prefect
-    from anyio import to_thread
     from prefect.server import models as typed_models
     from prefect.server.database import provide_database_interface
     from prefect.server.schemas import actions, core
@@ -68,18 +70,20 @@ async def _keep() -> None:
         kind = StateType(said.get("state", "COMPLETED"))
         return State(type=kind, name=kind.value.title(), message=said.get("message"), timestamp=when(said))
 
-    first = await to_thread.run_sync(sys.stdin.buffer.readline)
+    first = await asyncio.to_thread(sys.stdin.buffer.readline)
     if not first:
         return
     begun = json.loads(first)
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     empty = cache_folder() / f"prefect-{prefect.__version__}.db"  # a new one takes ten seconds of migrations
-    is_made_here = not database.exists() and not _copied(empty, database)
     db = provide_database_interface()
+    fcntl.flock(sys.stdout, fcntl.LOCK_EX)  # of the log; another run may be beginning its record at the same place
+    is_made_here = not database.exists() and not _copied(empty, database)
     await db.create_db()
     if is_made_here:
         _copied(database, empty)
-    async with db.session_context(begin_transaction=True) as session:
+    fcntl.flock(sys.stdout, fcntl.LOCK_UN)
+    async with db.session_context(begin_transaction=True, with_for_update=True) as session:
         flow = await models.flows.create_flow(session, core.Flow(name=begun["flow"]))
         run = core.FlowRun(
             flow_id=flow.id, name=begun["run"], parameters=begun["parameters"], expected_start_time=when(begun),
@@ -90,9 +94,9 @@ async def _keep() -> None:
     gc.enable()
     tasks: dict[int, UUID] = {}
     progress: dict[str, UUID] = {}
-    while line := await to_thread.run_sync(sys.stdin.buffer.readline):
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         said = json.loads(line)
-        async with db.session_context(begin_transaction=True) as session:
+        async with db.session_context(begin_transaction=True, with_for_update=True) as session:
             if "task" in said:
                 task = core.TaskRun(
                     flow_run_id=run_id, task_key="step", dynamic_key=str(said["task"]), name=said["name"],
@@ -125,9 +129,7 @@ def main() -> None:
     os.nice(10)  # nobody waits for it but the end of the run
     os.environ.update(_SETTINGS)
     gc.disable()  # what imports make stays; looking through it again and again takes a fifth of their time
-    import anyio
-
-    anyio.run(_keep)
+    asyncio.run(_keep())
 
 
 if __name__ == "__main__":

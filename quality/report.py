@@ -7,8 +7,8 @@ same release gives the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,12 +115,16 @@ def render_report(manifest: Mapping[str, Any], rows: pl.DataFrame, rejections: p
     ``trajectory`` and the scores; ``rejections``: the release's rejections table.
     """
     from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+    from jinja2.bccache import Bucket
 
-    kept = cache_folder()
+    class Kept(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):  # it is compiled anew the next time
+                super().dump_bytecode(bucket)
+
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=PackageLoader("quality", "data"),
-        bytecode_cache=FileSystemBytecodeCache(str(kept)) if os.access(kept, os.W_OK) else None,
+        loader=PackageLoader("quality", "data"), bytecode_cache=Kept(str(cache_folder())),
     )  # fmt: skip
     gates = [result | {"gate": gate["gate"]} for gate in manifest["gates"] for result in gate["results"]]
     lost = rejections.filter(pl.col("record_kind") != "attempt")  # an attempt is no record

@@ -64,7 +64,7 @@ def _from_block(endpoint: EndpointSettings) -> str:
     from prefect.settings import get_current_settings
 
     name = endpoint.api_key_block
-    if get_current_settings().api.url is None:
+    if not get_current_settings().api.url:
         raise UserError(
             f"the key of {endpoint.url} is to come from the Prefect Secret block {name!r}: set PREFECT_API_URL to the "
             "server that holds it, or name an environment variable as api_key_env"

@@ -9,14 +9,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 
+from flows.execute import ShardDone, ShardTask
 from flows.record import Record, may_start_early
+from flows.runners import recorded_runner
 from flows.steps import STEPS
+from schemas.config import Config
 from schemas.errors import GateError
 from tests.annotators.vlm.chat_server import chat_server
 from tests.conftest import REPOSITORY, write_config
@@ -101,15 +106,17 @@ def test_long_work_and_what_it_came_to_are_artifacts_and_so_is_a_run_that_was_st
         config = write_config(tmp_path / "config.yaml", drawn_sample, propose=teacher, limit=40)
         status, _, err = run(config)
         assert status == 0, err
-    stopped = start(config, "--set", "limit=41", "--set", "split.salt=another")
-    keeper_of(stopped)
-    time.sleep(1)
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.communicate(timeout=120)[1].rstrip().endswith("run the same command to go on.")
+        splits = list((tmp_path / "workspace/steps/split").iterdir())
+        stopped = start(config, "--set", "limit=41", "--set", "split.salt=another")
+        while list((tmp_path / "workspace/steps/split").iterdir()) == splits:
+            assert stopped.poll() is None
+            time.sleep(0.02)
+        stopped.send_signal(signal.SIGINT)
+        assert stopped.communicate(timeout=120)[1].rstrip().endswith("run the same command to go on.")
     with prefect_server(tmp_path / "workspace/prefect") as url:
         seen = recorded(url)
     assert [seen["artifacts"][key]["type"] for key in ("progress-propose", "teacher")] == ["progress", "table"]
-    assert [state for _, state, _ in seen["flows"]].count("COMPLETED") == 1
+    assert sorted(state for _, state, _ in seen["flows"]) == ["CANCELLED", "COMPLETED"]
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -203,3 +210,43 @@ def test_an_empty_database_is_kept_for_the_next_workspace_and_made_again_when_it
     assert recorded_in(tmp_path / "third") == [("third",)]
     assert kept.read_bytes() == mended
     assert os.listdir(kept.parent) == [kept.name]
+
+
+def test_two_runs_may_keep_their_records_at_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////nowhere/else.db")
+    home = tmp_path / "ends #1 of 50%"
+    with Record(home, pytest.fail) as one, Record(home, pytest.fail) as other:
+        for record in (one, other):
+            record.begin("curate", "a run", {})
+        for number in range(60):
+            for record in (one, other):
+                with record.task(f"task {number}"):
+                    pass
+    database = sqlite3.connect(home / "prefect.db")
+    assert database.execute("select count(*) from task_run where state_type = 'COMPLETED'").fetchone() == (120,)
+    assert database.execute("select distinct state_type from flow_run").fetchall() == [("COMPLETED",)]
+    [kept] = (tmp_path / "cache/dermcot").iterdir()
+    assert sqlite3.connect(kept).execute("select count(*) from flow_run").fetchone() == (0,)
+    assert sorted(os.listdir(tmp_path)) == ["cache", home.name]
+
+
+def test_no_shard_is_begun_once_nobody_asks_for_more(
+    config_for: Callable[..., Config], drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[ShardTask] = []
+
+    def slow(task: ShardTask) -> ShardDone:
+        begun.append(task)
+        time.sleep(0.2)
+        return ShardDone(1, "here", {})
+
+    monkeypatch.setattr("flows.runners.run_shard", slow)
+    config = config_for(drawn_sample, "execution.workers=2")
+    tasks = [ShardTask("inspect", "", config, pl.DataFrame()) for _ in range(8)]
+    with recorded_runner(config, Record(tmp_path, pytest.fail)) as runner:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in runner.shards("inspect", tasks):
+                raise KeyboardInterrupt
+        time.sleep(0.5)
+    assert 2 <= len(begun) <= 4
