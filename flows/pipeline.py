@@ -7,10 +7,9 @@ release manifest, so results of tasks are neither cached nor persisted here.
 from __future__ import annotations
 
 import os
-import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from corpus.store import Store
@@ -35,7 +33,7 @@ from flows.build import begin_build
 from flows.execute import ShardDone, ShardTask, run_shard
 from flows.plan import Build
 from flows.report import Screen
-from flows.runners import HEED_EVERY
+from flows.runners import as_they_finish
 from schemas.config import Config
 from schemas.config_file import load_config
 
@@ -70,15 +68,11 @@ class PrefectRunner:
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run shards as tasks on the task runner; yields as they finish."""
-        finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
-        for number, work in enumerate(tasks, start=1):
-            future = self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
-            future.add_done_callback(finished.put)
-        for _ in tasks:
-            while True:
-                with suppress(queue.Empty):
-                    yield finished.get(timeout=HEED_EVERY).result()
-                    break
+        futures = [
+            self._runner.submit(shard_task, {"name": f"{name} {number}", "work": work})
+            for number, work in enumerate(tasks, start=1)
+        ]
+        yield from as_they_finish(futures)
 
 
 def task_runner(config: Config) -> TaskRunner[Any]:

@@ -54,6 +54,18 @@ def _copied(database: Path, to: Path) -> bool:
     return True
 
 
+async def _make_ready(db: Any, empty: Path) -> None:
+    """Make the database, or bring it up to this Prefect. A new one takes ten seconds of migrations, so a copy of it is
+    kept as ``empty`` and where there is one, that is copied."""
+    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    fcntl.flock(sys.stdout, fcntl.LOCK_EX)  # of the log; another run may be beginning its record at the same place
+    is_made_here = not database.exists() and not _copied(empty, database)
+    await db.create_db()
+    if is_made_here:
+        _copied(database, empty)
+    fcntl.flock(sys.stdout, fcntl.LOCK_UN)
+
+
 async def _keep() -> None:
     import prefect
     from prefect.server import models as typed_models
@@ -74,15 +86,8 @@ async def _keep() -> None:
     if not first:
         return
     begun = json.loads(first)
-    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
-    empty = cache_folder() / f"prefect-{prefect.__version__}.db"  # a new one takes ten seconds of migrations
     db = provide_database_interface()
-    fcntl.flock(sys.stdout, fcntl.LOCK_EX)  # of the log; another run may be beginning its record at the same place
-    is_made_here = not database.exists() and not _copied(empty, database)
-    await db.create_db()
-    if is_made_here:
-        _copied(database, empty)
-    fcntl.flock(sys.stdout, fcntl.LOCK_UN)
+    await _make_ready(db, cache_folder() / f"prefect-{prefect.__version__}.db")
     async with db.session_context(begin_transaction=True, with_for_update=True) as session:
         flow = await models.flows.create_flow(session, core.Flow(name=begun["flow"]))
         run = core.FlowRun(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -16,10 +16,22 @@ from schemas.config import Config
 from schemas.errors import UserError
 
 #: Seconds after which a run that waits for a shard heeds Ctrl+C at the latest, whichever thread the signal met.
-HEED_EVERY = 0.5
+_HEED_EVERY = 0.5
 
 
 RunShard = Callable[[ShardTask], ShardDone]
+
+
+def as_they_finish(futures: Sequence[Any]) -> Iterator[Any]:
+    """The results of futures, of threads or of Prefect, as they finish; Ctrl+C is heeded meanwhile."""
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(finished.put)
+    for _ in futures:
+        while True:
+            with suppress(queue.Empty):
+                yield finished.get(timeout=_HEED_EVERY).result()
+                break
 
 
 class RecordedRunner:
@@ -42,19 +54,12 @@ class RecordedRunner:
 
     def shards(self, name: str, tasks: list[ShardTask]) -> Iterator[ShardDone]:
         """Run shards; yields as they finish. Once nobody asks for more, no other is begun."""
-        finished: queue.SimpleQueue[Future[ShardDone]] = queue.SimpleQueue()
         futures = [
             self._pool.submit(self.call, f"{name} {number}", partial(self._run, task))
             for number, task in enumerate(tasks, start=1)
         ]
         try:
-            for future in futures:
-                future.add_done_callback(finished.put)
-            for _ in tasks:
-                while True:
-                    with suppress(queue.Empty):
-                        yield finished.get(timeout=HEED_EVERY).result()
-                        break
+            yield from as_they_finish(futures)
         finally:
             for future in futures:
                 future.cancel()
