@@ -126,7 +126,7 @@ def as_planned(plan: dict[str, str]) -> Answer:
 
 def test_exactly_the_good_answers_are_accepted_at_default_thresholds(looking: Callable[..., Config]) -> None:
     kind_of: dict[str, str] = {}
-    patient = {"max_attempts": 2, "backoff_seconds": 0.01, "patience_seconds": 60, "rest_after": 1000,
+    patient = {"max_attempts": 3, "backoff_seconds": 0.01, "patience_seconds": 90, "rest_after": 1000,
                "timeout_seconds": 1.0}  # fmt: skip
     with chat_server(as_planned(kind_of)) as server:
         config = looking(server.url, attempts=2)

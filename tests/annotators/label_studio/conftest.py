@@ -6,9 +6,11 @@ What takes minutes the first time (the server's environment) or half a minute (i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,22 @@ from tests.annotators.label_studio.raters import FLAGS
 CACHE = Path(os.environ.get("DERMCOT_TEST_CACHE", Path.home() / ".cache" / "dermcot-tests")) / "label-studio"
 
 
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """Several workers need what is kept there at once: the first makes it, the others wait and find it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "turn.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def environment() -> Path:
     """Where Label Studio is installed."""
     folder = CACHE / "environment"
     try:
-        installed(folder, lambda _: None)
+        with _in_turn():
+            installed(folder, lambda _: None)
     except UserError as error:
         pytest.skip(f"Label Studio cannot be installed: {error}")
     return folder
@@ -37,11 +49,12 @@ def environment() -> Path:
 def template(environment: Path) -> Path:
     """A folder with a migrated database and its account, never served itself."""
     folder = CACHE / f"migrated-{(environment / MARKER).read_text(encoding='utf-8')[:12]}"
-    if not folder.exists():
-        making = CACHE / f"making-{os.getpid()}"
-        with running_server(making, environment=environment, say=lambda _: None):
-            pass
-        making.rename(folder)
+    with _in_turn():
+        if not folder.exists():
+            making = CACHE / f"making-{os.getpid()}"
+            with running_server(making, environment=environment, say=lambda _: None):
+                pass
+            making.rename(folder)
     return folder
 
 
