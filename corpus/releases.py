@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -29,6 +31,8 @@ from schemas.tables import LEDGER, empty_frame
 FORMAT = 6
 _NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
 _INDEX = ("case_id", "split", "group_id", "image_ids", "image_digests", "narrative_id", "licence_class")
+#: Files written side by side: each holds a row group of images in memory.
+_WRITERS = 4
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class ReleaseContent:
         """Digest of the content; software versions do not count, the configuration does."""
         rest = {name: value for name, value in self.record.items() if name != "software"}
         content = (self.rows, self.queue, self.certification, self.candidates, self.duplicates, self.rejections)
-        tables = [table_digest(table) for table in content]
-        return digest_of("release", FORMAT, tables, rest)
+        with ThreadPoolExecutor() as pool:
+            return digest_of("release", FORMAT, list(pool.map(table_digest, content)), rest)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,16 @@ def published_releases(folder: Folder) -> list[Release]:
             ) from error
         found.append((tuple(map(int, match.groups())), Release(name, manifest, digest_bytes(data))))
     return [release for _, release in sorted(found, key=lambda entry: entry[0])]
+
+
+class Report(Protocol):
+    """What is told of a release while it is written, to make a report of it."""
+
+    def placed(self, path: str) -> None:
+        """A data file is there, whole."""
+
+    def html(self, manifest: Mapping[str, Any]) -> str:
+        """The report; every file but it is there and in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +133,13 @@ def publish(
     parent: str,
     rows_per_file: int,
     card: Callable[[str, Mapping[str, Any], pl.DataFrame], str],
-    report: Callable[[Folder, str, Mapping[str, Any]], str],
+    report: Callable[[Folder, str], AbstractContextManager[Report]],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     progress: Callable[[int, int], None],
 ) -> tuple[Release, bool]:
     """Publish content; returns the release and whether it is new. ``card(version, manifest, rows)`` is README.md;
-    a :class:`UserError` it raises refuses the release. ``report(folder, name, manifest)`` is report.html, made from the
-    files written so far.
+    a :class:`UserError` it raises refuses the release. ``report(folder, name)`` makes report.html.
 
     ``parent``: manifest digest of the release whose splits and survivors the content took into account, "" for none.
     """
@@ -151,29 +164,25 @@ def publish(
             )
         folder.delete(name)
         files: dict[str, dict[str, Any]] = {}
-        index = _write_data(folder, scratch, name, content, rows_per_file, earlier, files, texts, payloads, progress)
-        tables = {
-            "index": index,
-            "queue": content.queue.select(_INDEX).sort("split", "case_id"),
-            "certification": content.certification,
-            "candidates": content.candidates,
-            "duplicates": content.duplicates,
-            "rejections": content.rejections,
-            "splits": _ledger(folder, earlier, content.ledger_entries, version),
-        }
-        for table, frame in tables.items():
-            _write_table(folder, f"{name}/{table}.parquet", frame)
-            files[f"{table}.parquet"] = _described(folder, f"{name}/{table}.parquet", frame.height)
-        manifest = {"name": name, "version": version, "content_key": key, **content.record}
-        try:
-            text = card(version, {**manifest, "files": files}, content.rows)
-        except UserError:
-            folder.delete(name)
-            raise
-        folder.write(f"{name}/README.md", text.encode())
-        files["README.md"] = _described(folder, f"{name}/README.md", None)
-        as_read = json.loads(canonical_json({**manifest, "files": files}))  # so that it can be made anew, byte for byte
-        folder.write(f"{name}/report.html", report(folder, name, as_read).encode())
+        with report(folder, name) as made:
+
+            def placed(path: str, described: dict[str, Any], done: int) -> None:
+                files[path] = described
+                made.placed(path)
+                progress(done, content.rows.height)
+
+            index = _write_data(folder, scratch, name, content, rows_per_file, earlier, texts, payloads, placed)
+            _write_tables(folder, name, version, content, index, earlier, files)
+            manifest = {"name": name, "version": version, "content_key": key, **content.record}
+            try:
+                text = card(version, {**manifest, "files": files}, content.rows)
+            except UserError:
+                folder.delete(name)
+                raise
+            folder.write(f"{name}/README.md", text.encode())
+            files["README.md"] = _described(folder, f"{name}/README.md", None)
+            as_read = json.loads(canonical_json({**manifest, "files": files}))  # so that it can be made anew
+            folder.write(f"{name}/report.html", made.html(as_read).encode())
         files["report.html"] = _described(folder, f"{name}/report.html", None)
         data = canonical_json({**manifest, "files": files})
         if not folder.put_if_absent(f"{name}/manifest.json", data):
@@ -181,6 +190,25 @@ def publish(
         release = Release(name, json.loads(data), digest_bytes(data))
         _point_to(folder, release)
         return release, True
+
+
+def _write_tables(
+    folder: Folder, name: str, version: str, content: ReleaseContent, index: pl.DataFrame, earlier: list[Release],
+    files: dict[str, dict[str, Any]],
+) -> None:  # fmt: skip
+    """Write the tables beside the data, and note them in ``files``."""
+    tables = {
+        "index": index,
+        "queue": content.queue.select(_INDEX).sort("split", "case_id"),
+        "certification": content.certification,
+        "candidates": content.candidates,
+        "duplicates": content.duplicates,
+        "rejections": content.rejections,
+        "splits": _ledger(folder, earlier, content.ledger_entries, version),
+    }
+    for table, frame in tables.items():
+        _write_table(folder, f"{name}/{table}.parquet", frame)
+        files[f"{table}.parquet"] = _described(folder, f"{name}/{table}.parquet", frame.height)
 
 
 def _point_to(folder: Folder, release: Release) -> None:
@@ -203,12 +231,12 @@ def _write_data(
     content: ReleaseContent,
     rows_per_file: int,
     earlier: list[Release],
-    files: dict[str, dict[str, Any]],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
-    progress: Callable[[int, int], None],
+    placed: Callable[[str, dict[str, Any], int], None],
 ) -> pl.DataFrame:
-    """Write ``data/SPLIT/CLASS-NNNNN.parquet``; returns the index (case -> file)."""
+    """Write ``data/SPLIT/CLASS-NNNNN.parquet``, files that an earlier release has first; returns the index (case ->
+    file). ``placed`` is told of every file: its path, what the manifest says of it, and how many rows are there now."""
     known = {
         entry["rows_digest"]: (release.name, path, entry)
         for release in earlier
@@ -218,30 +246,33 @@ def _write_data(
     rows = content.rows.sort("split", "licence_class", "case_id")
     groups = rows.partition_by("split", "licence_class", as_dict=True, maintain_order=True)
     groups.setdefault(("train", "open"), rows.clear())  # the default configuration exists even when it is empty
-    planned = []
+    parts: dict[str, pl.DataFrame] = {}
     for (split, licence_class), group in sorted(groups.items()):
         ranges = cut_files(group["case_id"].to_list(), rows_per_file) or [(0, 0)]
         for number, (start, end) in enumerate(ranges):
-            part = group.slice(start, end - start)
-            planned.append((f"data/{split}/{licence_class}-{number:05d}.parquet", part, _rows_digest(part)))
-    done, indexes = 0, []
-    with ThreadPoolExecutor() as pool:
-        taken = {
-            path: pool.submit(_take_over, folder, known[digest], f"{name}/{path}")
-            for path, _, digest in planned
-            if digest in known
-        }
-        for path, part, digest in sorted(planned, key=lambda file: file[0] in taken):  # others are written meanwhile
-            if path in taken and taken[path].result():
-                files[path] = dict(known[digest][2])
-            else:
-                local = scratch / "rows.parquet"
-                write_rows(local, part.select(SCALARS), texts, payloads)
-                folder.place(local, f"{name}/{path}")
-                files[path] = _described(folder, f"{name}/{path}", part.height) | {"rows_digest": digest}
-            indexes.append(part.select(*_INDEX, pl.lit(path).alias("file")))
-            done += part.height
-            progress(done, rows.height)
+            parts[f"data/{split}/{licence_class}-{number:05d}.parquet"] = group.slice(start, end - start)
+
+    def written(path: str, digest: str) -> dict[str, Any]:
+        if digest in known and _take_over(folder, known[digest], f"{name}/{path}"):
+            return dict(known[digest][2])
+        local = scratch / path.replace("/", "-")
+        write_rows(local, parts[path].select(SCALARS), texts, payloads)
+        folder.place(local, f"{name}/{path}")
+        return _described(folder, f"{name}/{path}", parts[path].height) | {"rows_digest": digest}
+
+    done = 0
+    pool = ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1))
+    try:
+        digests = dict(zip(parts, pool.map(_rows_digest, parts.values()), strict=True))
+        order = sorted(parts, key=lambda path: digests[path] not in known)
+        futures = {pool.submit(written, path, digests[path]): path for path in order}
+        for future in as_completed(futures):
+            path = futures[future]
+            done += parts[path].height
+            placed(path, future.result(), done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    indexes = [part.select(*_INDEX, pl.lit(path).alias("file")) for path, part in parts.items()]
     return pl.concat(indexes).sort("split", "case_id")
 
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import groupby
-from typing import Any
 
 import polars as pl
 
 from corpus.digests import digest_of
 from schemas.config import SelectSettings
-from schemas.stage import StageResult, rejection, rejections_frame
+from schemas.stage import StageResult, in_order, rejection, rejections_frame
 from schemas.tables import DIMENSIONS
 from schemas.tone import tone_group
 
@@ -33,6 +31,7 @@ SELECTED = pl.Schema(
         "tone_group": pl.String,
     }
 )
+_FIELDS = ("value", "threshold", "survivor", "detail")
 
 
 def live_cases(
@@ -95,75 +94,82 @@ def select(
         .join(cases.select("case_id", "split", "licence_class"), on="case_id")
         .sort(["case_id", "aggregate", "candidate"], descending=[False, True, False])
     )
-    tones = {case: tone_group(seen) for case, seen in cases.select("case_id", "tone_observations").iter_rows()}
-    rejected: list[dict[str, str | None]] = []
-    chosen: list[dict[str, Any]] = []
-    for case_id, group in groupby(scored.iter_rows(named=True), key=lambda row: row["case_id"]):
-        rows = list(group)
-        best, why = _best(rows, settings)
-        rejected += why
-        if best is None:
-            rejected.append(rejection("case", case_id, "select", "no_acceptable_narrative", value=len(rows)))
-        elif best["licence_class"] == "no-redistribution":
-            rejected.append(rejection("case", case_id, "select", "no_redistribution", value=best["split"]))
-        else:
-            chosen.append({name: best[name] for name in SELECTED if name in best} | {"tone_group": tones[case_id]})
-    proposed = set(candidates["case_id"]) & set(cases["case_id"])
-    for case_id in sorted(proposed - set(scored["case_id"])):
-        rejected.append(rejection("case", case_id, "select", "no_acceptable_narrative", value=0))
+    ranked = _ranked(scored, settings)
+    best = ranked.filter(pl.col("narrative_id") == pl.col("best"))
+    shut = pl.col("licence_class") == "no-redistribution"
+    chosen = best.filter(~shut).join(cases.select("case_id", "tone_observations"), on="case_id", maintain_order="left")
+    tones = pl.Series("tone_group", [tone_group(seen) for seen in chosen["tone_observations"].to_list()], pl.String)
+    chosen = chosen.with_columns(tones).select(list(SELECTED))
+    unscored = candidates.select("case_id").unique().join(cases, on="case_id", how="semi")
+    unscored = unscored.join(scored, on="case_id", how="anti").with_columns(n=pl.lit(0))
+    without = ranked.filter(pl.col("best").is_null()).group_by("case_id").agg(n=pl.len())
     kept, over = _within_quotas(chosen, cases, settings, published)
-    frame = pl.DataFrame(kept, schema=SELECTED).sort("case_id")
-    counts = frame.group_by("split").len().sort("split")
-    return StageResult(frame, rejections_frame([*rejected, *over]), dict(counts.iter_rows()))
+    rejected = [
+        *_not_chosen(ranked, settings),
+        _rejected("case", without, "no_acceptable_narrative", value="n"),
+        _rejected("case", unscored, "no_acceptable_narrative", value="n"),
+        _rejected("case", best.filter(shut), "no_redistribution", value="split"),
+        rejections_frame(over),
+    ]
+    counts = kept.group_by("split").len().sort("split")
+    return StageResult(kept.sort("case_id"), in_order(pl.concat(rejected)), dict(counts.iter_rows()))
 
 
-def _best(
-    rows: list[dict[str, Any]], settings: SelectSettings
-) -> tuple[dict[str, Any] | None, list[dict[str, str | None]]]:
-    """The best acceptable candidate of rows sorted best first, and a rejection for each of the others."""
-    thresholds = settings.thresholds.model_dump()
-    training = rows[0]["split"] == "train"
-    best, rejected = None, []
-    for row in rows:
-        failed = [name for name, least in thresholds.items() if row[name] < least] if training else []
-        if failed:
-            rejected.append(
-                rejection(
-                    "narrative",
-                    row["narrative_id"],
-                    "select",
-                    "below_threshold",
-                    value=f"{failed[0]}={row[failed[0]]:g}",
-                    threshold=f"{thresholds[failed[0]]:g}",
-                    detail=", ".join(failed) if len(failed) > 1 else None,
-                )
-            )
-        elif best is None:
-            best = row
-        else:
-            rejected.append(
-                rejection(
-                    "narrative",
-                    row["narrative_id"],
-                    "select",
-                    "not_best",
-                    value=f"{row['aggregate']:g}",
-                    threshold=f"{best['aggregate']:g}",
-                    survivor=best["narrative_id"],
-                )
-            )
-    return best, rejected
+def _ranked(scored: pl.DataFrame, settings: SelectSettings) -> pl.DataFrame:
+    """Candidates, best first in each case, with ``failed``: names of the thresholds that a training candidate misses,
+    and of its case's best acceptable one ``best``, its narrative, and ``best_aggregate``, both null without any."""
+    least = settings.thresholds.model_dump()
+    misses = [pl.when(pl.col(name) < value).then(pl.lit(name)) for name, value in least.items()]
+    failed = pl.when(pl.col("split") == "train").then(pl.concat_list(misses).list.drop_nulls()).otherwise([])
+    ranked = scored.with_columns(failed.alias("failed"))
+    acceptable = pl.col("failed").list.len() == 0
+    first = ranked.filter(acceptable).group_by("case_id").agg(
+        best=pl.col("narrative_id").first(), best_aggregate=pl.col("aggregate").first()
+    )  # fmt: skip
+    return ranked.join(first, on="case_id", how="left", maintain_order="left")
+
+
+def _not_chosen(ranked: pl.DataFrame, settings: SelectSettings) -> list[pl.DataFrame]:
+    """A rejection for every candidate but the best acceptable one of its case."""
+    least = settings.thresholds.model_dump()
+    first = pl.col("failed").list.first()
+    below = ranked.filter(pl.col("failed").list.len() > 0)
+    below = below.with_columns(first=first, score=pl.coalesce(pl.when(first == n).then(pl.col(n)) for n in least))
+    told = below.with_columns(
+        value=below["first"] + "=" + _as_text(below["score"]),
+        threshold=pl.col("first").replace_strict({name: f"{value:g}" for name, value in least.items()}),
+        detail=pl.when(pl.col("failed").list.len() > 1).then(pl.col("failed").list.join(", ")),
+    )
+    worse = ranked.filter((pl.col("failed").list.len() == 0) & (pl.col("narrative_id") != pl.col("best")))
+    worse = worse.with_columns(value=_as_text(worse["aggregate"]), threshold=_as_text(worse["best_aggregate"]))
+    return [
+        _rejected("narrative", told, "below_threshold", value="value", threshold="threshold", detail="detail"),
+        _rejected("narrative", worse, "not_best", value="value", threshold="threshold", survivor="best"),
+    ]
+
+
+def _as_text(numbers: pl.Series) -> pl.Series:
+    """Numbers as people read them, ``4`` and ``3.55``."""
+    words = {number: f"{number:g}" for number in numbers.unique()}
+    return pl.Series(numbers.name, [words[number] for number in numbers], dtype=pl.String)
+
+
+def _rejected(kind: str, rows: pl.DataFrame, rule: str, **columns: str) -> pl.DataFrame:
+    """Rejections of rows, by ``narrative_id`` or ``case_id`` as ``kind`` says; ``columns``: where each field lies."""
+    fields = {name: pl.col(columns[name]) if name in columns else pl.lit(None) for name in _FIELDS}
+    said = {"record_kind": pl.lit(kind), "record_id": pl.col(f"{kind}_id"), "stage": pl.lit("select"),
+            "rule": pl.lit(rule), **fields}  # fmt: skip
+    return rows.select(value.cast(pl.String).alias(name) for name, value in said.items())
 
 
 def _within_quotas(
-    chosen: list[dict[str, Any]], cases: pl.DataFrame, settings: SelectSettings, published: frozenset[str]
-) -> tuple[list[dict[str, Any]], list[dict[str, str | None]]]:
+    chosen: pl.DataFrame, cases: pl.DataFrame, settings: SelectSettings, published: frozenset[str]
+) -> tuple[pl.DataFrame, list[dict[str, str | None]]]:
     limits: Mapping[str, int | None] = settings.quotas.model_dump()
     if not any(limits.values()):
         return chosen, []
     facts = {case: (node, source) for case, node, source in cases.select("case_id", "node_id", "source").iter_rows()}
-    kept = [row for row in chosen if row["split"] != "train"]
-    training = [row for row in chosen if row["split"] == "train"]
+    training = chosen.filter(pl.col("split") == "train").to_dicts()
     training.sort(
         key=lambda row: (row["case_id"] not in published, -row["aggregate"], digest_of("quota", row["case_id"]))
     )
@@ -184,5 +190,5 @@ def _within_quotas(
             )
         else:
             taken.update(keys)
-            kept.append(row)
-    return kept, over
+    full_up = pl.Series([row["record_id"] for row in over], dtype=pl.String)
+    return chosen.filter(~pl.col("case_id").is_in(full_up.implode())), over

@@ -29,7 +29,7 @@ from schemas.tables import STAGE_REJECTIONS, empty_frame
 _PLACES = ("pack", "pack_offset")
 Given = TypeVar("Given")
 
-#: Up to so many shards, a row step is little work.
+#: Up to so many whole shards, a row step is little work.
 FEW = 4
 
 
@@ -134,7 +134,7 @@ def execute(
     """Bring every step's output into the store; adds one report per step to ``reports``, in the order of ``steps``.
 
     A gate is begun beside the steps after it, which do not read what it gives. It is waited for before a row step that
-    has more than :data:`FEW` shards to make, so that a failed one costs little, and at the end. Gives what
+    has more than :data:`FEW` whole shards to make, so that a failed one costs little, and at the end. Gives what
     ``meanwhile`` does, which is called when only gates are left.
     """
     gates: list[tuple[int, Callable[[], StepReport]]] = []
@@ -166,7 +166,7 @@ def execute(
 def _execute_step(
     step: Step, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
 ) -> StepReport:
-    """Bring one step's output into the store; ``before_much`` is called before more than :data:`FEW` shards."""
+    """Bring one step's output into the store; ``before_much`` is called before more than :data:`FEW` whole shards."""
     start = time.monotonic()
     key = _known_key(step, build)
     output = find_output(step, build)
@@ -212,17 +212,24 @@ def _run_table_step(step: TableStep, key: str, build: Build) -> StepOutput:
     return build.store.save_step(step.name, key, tables, stats)
 
 
+def shard_size(rows: int, most: int, workers: int) -> int:
+    """Rows of each shard: at most ``most``; fewer where that gives every worker one, but no less than a quarter."""
+    shards = max(-(-rows // most), min(workers, 4 * rows // most), 1)
+    return max(1, -(-rows // shards))
+
+
 def _run_row_step(
     step: RowStep, key: str, build: Build, runner: Runner, reporter: Reporter, before_much: Callable[[], None]
 ) -> tuple[StepOutput, int, int]:
     items = step.items(build)
     missing = missing_items(step, items, build.store)
-    size = build.config.execution.rows_per_shard * step.times
+    most = build.config.execution.rows_per_shard * step.times
+    size = shard_size(missing.height, most, build.config.execution.workers or os.cpu_count() or 1)
     tasks = [
         ShardTask(step.name, build.config.workspace, build.config, missing.slice(start, size))
         for start in range(0, missing.height, size)
     ]
-    if len(tasks) > FEW:
+    if missing.height > FEW * most:
         before_much()
     with _watcher(step, build)(build, reporter, items.height - missing.height, items.height) as told:
         for finished in runner.shards(step.name, tasks):

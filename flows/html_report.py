@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 from corpus.digests import first_by_digest
 from corpus.filesystem import Folder
 from flows.evidence import small_jpeg
-from quality.diversity import repeated_limitations
+from quality.diversity import count_limitations, repeated_limitations
 from quality.report import Cluster, Evidence, Exhibit, Member, Refused, render_report
 from schemas.errors import StoreError, UserError
 from schemas.tables import DIMENSIONS
@@ -25,6 +27,8 @@ from schemas.taxonomy import load_taxonomy
 
 _GALLERY = 24
 _THUMBNAIL = (420, 420)
+#: Files read side by side: of each the narratives are in memory.
+_READERS = 4
 _SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", "trajectory", *DIMENSIONS]
 _SHOWN = ["text", "attribution", "age_years", "sex", "site", "modality", "label_certainty",
           "synthetic_trajectory", *_SCALARS]  # fmt: skip
@@ -55,29 +59,83 @@ def published_report(release: str) -> tuple[str, str]:
         ) from None
 
 
-def report_of(folder: Folder, name: str, manifest: Mapping[str, Any], payloads: Payloads | None = None) -> str:
-    """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists.
-
-    ``payloads`` gives the same images for rows with ``image_digests``, where they are sooner at hand than there.
-    """
+def report_of(folder: Folder, name: str, manifest: Mapping[str, Any]) -> str:
+    """The HTML report of the release ``name`` in a releases folder, made from the files ``manifest`` lists."""
     paths = {path: path.split("/")[1] for path in sorted(manifest["files"]) if path.startswith("data/")}
-    frames = [
-        _table(folder, f"{name}/{path}", _SCALARS).with_columns(split=pl.lit(split), file=pl.lit(path))
-        for path, split in paths.items()
-    ]
-    rows = pl.concat(frames).sort("case_id")
-    candidates = _table(folder, f"{name}/candidates.parquet")
-    with ThreadPoolExecutor() as pool:
-        narratives = (_table(folder, f"{name}/{path}", ["narrative_json"])["narrative_json"] for path in paths)
-        limitations = pool.submit(repeated_limitations, narratives)
+    frames = [_table(folder, f"{name}/{path}", _SCALARS).with_columns(split=pl.lit(s)) for path, s in paths.items()]
+    with ReportInMaking(pl.concat(frames).sort("case_id"), folder, name) as made:
+        for path in paths:
+            made.placed(path)
+        return made.html(manifest)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the report tells of the narratives of one file."""
+
+    narratives: int
+    limitations: Counter[str]
+    exhibits: list[Exhibit]
+
+
+class ReportInMaking:
+    """A report of a release that may still be being written: each of its data files is read once it is told to be
+    there, beside whatever else goes on. A context manager.
+
+    ``rows``: all published rows, sorted, with their scalars and ``split``. ``payloads`` gives the images for rows with
+    ``image_digests``, where they are sooner at hand than in the release.
+    """
+
+    def __init__(self, rows: pl.DataFrame, folder: Folder, name: str, payloads: Payloads | None = None) -> None:
+        self._rows = rows
+        self._folder = folder
+        self._name = name
+        self._payloads = payloads
+        self._shown = gallery(rows) if rows.height else []
+        self._pool = ThreadPoolExecutor(_READERS)
+        self._read: list[Future[_Read]] = []
+
+    def __enter__(self) -> ReportInMaking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def placed(self, path: str) -> None:
+        """A data file is there."""
+        self._read.append(self._pool.submit(self._of_file, f"{self._name}/{path}"))
+
+    def html(self, manifest: Mapping[str, Any]) -> str:
+        """The report, once every file that ``manifest`` lists is there."""
+        read = [future.result() for future in self._read]
+        counts: Counter[str] = Counter()
+        for part in read:
+            counts.update(part.limitations)
+        exhibits = {exhibit.case_id: exhibit for part in read for exhibit in part.exhibits}
+        candidates, duplicates, rejections = (
+            _table(self._folder, f"{self._name}/{table}.parquet")
+            for table in ("candidates", "duplicates", "rejections")
+        )
         evidence = Evidence(
-            exhibits=_exhibits(folder, name, rows, pool, payloads),
-            clusters=_clusters(_table(folder, f"{name}/duplicates.parquet")),
+            exhibits=[exhibits[case_id] for case_id in self._shown],
+            clusters=_clusters(duplicates),
             candidates=candidates,
             refused=_refused(candidates),
-            limitations=limitations.result(),
+            limitations=repeated_limitations(counts, sum(part.narratives for part in read)),
         )
-    return render_report(manifest, rows, _table(folder, f"{name}/rejections.parquet"), evidence)
+        return render_report(manifest, self._rows, rejections, evidence)
+
+    def _of_file(self, path: str) -> _Read:
+        told = _table(self._folder, path, ["case_id", "narrative_json"])
+        here = told.filter(pl.col("case_id").is_in(self._shown))["case_id"].to_list()
+        exhibits = self._exhibits(path, here) if here else []
+        return _Read(told.height, count_limitations(told["narrative_json"]), exhibits)
+
+    def _exhibits(self, path: str, ids: list[str]) -> list[Exhibit]:
+        given = self._payloads
+        shown = _table(self._folder, path, [*_SHOWN, "images" if given is None else "image_digests"], ids)
+        images = [case[0]["bytes"] for case in shown["images"]] if given is None else [p[0] for p in given(shown)]
+        return [_exhibit(row, image) for row, image in zip(shown.iter_rows(named=True), images, strict=True)]
 
 
 def _table(folder: Folder, path: str, columns: list[str] | None = None, ids: list[str] | None = None) -> pl.DataFrame:
@@ -109,22 +167,6 @@ def gallery(rows: pl.DataFrame, size: int = _GALLERY) -> list[str]:
         .sort("of_diagnosis", "of_tone", "drawn")
     )
     return ranked.head(size).sort("diagnosis", "case_id")["case_id"].to_list()
-
-
-def _exhibits(
-    folder: Folder, name: str, rows: pl.DataFrame, pool: ThreadPoolExecutor, payloads: Payloads | None
-) -> list[Exhibit]:
-    wanted = gallery(rows) if rows.height else []
-
-    def of_file(path: str, ids: list[str]) -> list[Exhibit]:
-        shown = _table(folder, f"{name}/{path}", [*_SHOWN, "images" if payloads is None else "image_digests"], ids)
-        images = [case[0]["bytes"] for case in shown["images"]] if payloads is None else [p[0] for p in payloads(shown)]
-        return [_exhibit(row, image) for row, image in zip(shown.iter_rows(named=True), images, strict=True)]
-
-    where = rows.filter(pl.col("case_id").is_in(wanted)).group_by("file").agg("case_id")
-    parts = pool.map(of_file, where["file"].to_list(), where["case_id"].to_list())
-    found = {exhibit.case_id: exhibit for part in parts for exhibit in part}
-    return [found[case_id] for case_id in wanted]
 
 
 def _exhibit(row: dict[str, Any], image: bytes) -> Exhibit:

@@ -21,7 +21,7 @@ from corpus.release_rows import SCALARS, TEXTS
 from corpus.releases import FORMAT, Release, ReleaseContent, publish, published_releases
 from flows.evidence import candidates, duplicates
 from flows.execute import rejections_of
-from flows.html_report import report_of
+from flows.html_report import ReportInMaking
 from flows.plan import Build, Step, content_digest, step_key
 from flows.steps import READS_PARENT, STEPS
 from quality.gates import refuse_without_intended_use
@@ -229,7 +229,7 @@ def publish_release(build: Build, gathered: Gathered, progress: Callable[[int, i
             build.parent.digest,
             build.config.release.rows_per_file,
             _card,
-            partial(report_of, payloads=payloads),
+            partial(ReportInMaking, content.rows, payloads=payloads),
             texts,
             payloads,
             progress,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -41,19 +41,15 @@ def _distance(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
     return 1 - shared / union if union else 0.0
 
 
-def repeated_limitations(narratives: Iterable[pl.Series], most: int = 5) -> list[tuple[str, float]]:
-    """The limitation sentences that most narratives hold, commonest first.
+def count_limitations(narratives: pl.Series) -> Counter[str]:
+    """In how many of some narratives (``narrative_json``) each of their limitation sentences stands."""
+    lists = narratives.str.json_path_match("$.limitations").str.json_decode(dtype=pl.List(pl.String))
+    told = lists.list.unique().explode().drop_nulls().value_counts()
+    return Counter(dict(told.iter_rows()))
 
-    ``narratives``: columns of ``narrative_json``, one at a time, so that memory does not grow with the corpus. Each
-    sentence comes with the share of narratives it stands in, 0 to 1.
-    """
-    counts: Counter[str] = Counter()
-    total = 0
-    for column in narratives:
-        lists = column.str.json_path_match("$.limitations").str.json_decode(dtype=pl.List(pl.String))
-        told = lists.list.unique().explode().drop_nulls().value_counts()
-        counts.update(dict(told.iter_rows()))
-        total += column.len()
+
+def repeated_limitations(counts: Counter[str], total: int, most: int = 5) -> list[tuple[str, float]]:
+    """The limitation sentences that most of ``total`` narratives hold, commonest first, each with its share of them."""
     ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return [(text, n / total) for text, n in ranked[:most]]
 

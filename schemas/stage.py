@@ -54,6 +54,10 @@ def rejection(
 
 def rejections_frame(rows: Iterable[Mapping[str, str | None]]) -> pl.DataFrame:
     """Rows made by :func:`rejection` as one frame, each (kind, id, stage, rule) once, in a fixed order."""
+    return in_order(pl.DataFrame(list(rows), schema=polars_schema(STAGE_REJECTIONS)))
+
+
+def in_order(rejections: pl.DataFrame) -> pl.DataFrame:
+    """Rejections, each (kind, id, stage, rule) once, in a fixed order."""
     keys = ["record_kind", "record_id", "stage", "rule"]
-    frame = pl.DataFrame(list(rows), schema=polars_schema(STAGE_REJECTIONS))
-    return frame.unique(keys, keep="first", maintain_order=True).sort(keys)
+    return rejections.unique(keys, keep="first", maintain_order=True).sort(keys)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,27 @@ class Calls:
         return texts(rows)
 
 
+class NoReport:
+    """A report that says nothing, and holds that it is told of every file once that is there."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.told: list[str] = []
+
+    def __enter__(self) -> NoReport:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def placed(self, path: str) -> None:
+        assert self.folder.exists(f"{self.name}/{path}")
+        self.told.append(path)
+
+    def html(self, manifest: Mapping[str, Any]) -> str:
+        assert sorted(self.told) == sorted(path for path in manifest["files"] if path.startswith("data/"))
+        return "<html>"
+
+
 def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: Any = texts) -> tuple[Release, bool]:
     scratch = folder.parent / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -110,7 +132,7 @@ def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: A
         parent,
         rows_per_file,
         render_card,
-        lambda *_: "<html>",
+        NoReport,
         fetch,
         payloads,
         lambda done, total: None,
@@ -143,7 +165,7 @@ def test_content_made_without_the_latest_release_is_refused(tmp_path: Path) -> N
     release(folder, content(IDS))
     (tmp_path / "scratch").mkdir(exist_ok=True)
     late = (
-        Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, lambda *_: "<html>", texts, payloads
+        Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, NoReport, texts, payloads
     )  # fmt: skip
     with pytest.raises(StoreError, match=r"published dermcot-0\.1\.0 in .* meanwhile"):
         publish(*late, lambda done, total: None)

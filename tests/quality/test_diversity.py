@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.diversity import repeated_limitations, sibling_distances, spread
+from quality.diversity import count_limitations, repeated_limitations, sibling_distances, spread
 
 
 def test_the_same_text_is_at_no_distance_and_a_foreign_one_at_one() -> None:
@@ -32,11 +33,15 @@ def test_distances_lie_between_nought_and_one(texts: list[str]) -> None:
 def test_limitations_are_counted_once_a_narrative() -> None:
     rows = [["x", "x", "y"], ["x"], ["z"], []]
     told = pl.Series("narrative_json", [json.dumps({"limitations": texts}) for texts in rows])
-    for columns in ([told], [told[:1], told[1:]], [told[:3], told.clear(), told[3:]]):
-        assert repeated_limitations(columns) == [("x", 0.5), ("y", 0.25), ("z", 0.25)]
-    assert repeated_limitations([told], most=1) == [("x", 0.5)]
-    assert repeated_limitations([told.clear()]) == []
-    assert repeated_limitations([]) == []
+    assert count_limitations(told) == {"x": 2, "y": 1, "z": 1}
+    assert count_limitations(told.clear()) == {}
+
+
+def test_what_most_narratives_say_comes_first() -> None:
+    counts = Counter({"z": 1, "y": 1, "x": 2})
+    assert repeated_limitations(counts, 4) == [("x", 0.5), ("y", 0.25), ("z", 0.25)]
+    assert repeated_limitations(counts, 4, most=1) == [("x", 0.5)]
+    assert repeated_limitations(Counter(), 0) == []
 
 
 def test_the_spread_is_mean_and_quartiles_of_what_is_known() -> None:
