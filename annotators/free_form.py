@@ -30,11 +30,9 @@ from quality.reading.assertions import Statement
 from quality.reading.conclusion import Conclusion as Concluded
 from quality.reading.conclusion import Read, conclude, read_statements
 from quality.reading.segments import Layout, Sentence, read_text
-from schemas.narrative import UNMAPPED, Narrative, rendered_narrative
+from schemas.narrative import NO_DIAGNOSIS, UNMAPPED, Narrative, rendered_narrative
 from schemas.taxonomy import Taxonomy
 
-#: What stands for the diagnosis of a text that settles on none.
-NO_DIAGNOSIS = "no diagnosis stated"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import polars as pl
 
-from annotators.free_form import NO_DIAGNOSIS, standardise_text
-from quality.audit import audit_text
 from quality.checks import certainty_beyond_label
 from schemas.narrative import (
+    NO_DIAGNOSIS,
     UNMAPPED,
     Narrative,
     NarrativeParseError,
@@ -102,6 +101,8 @@ def _read(completion: str, certainty: str, taxonomy: Taxonomy) -> tuple[Narrativ
     """A candidate's narrative, and what of a free-form text is not in it (None for one in our own layout)."""
     if _OWN_LINE.search(completion):
         return (parse_tagged if "<think>" in completion else parse_sections)(completion), None
+    from annotators.free_form import standardise_text  # hundreds of patterns, which most runs never need
+
     found = standardise_text(completion, taxonomy, certainty)
     return found.narrative, None if found.is_strict else [part.text for part in found.residue]
 
@@ -136,6 +137,8 @@ def _beyond_label(
 
 def _audited(completion: str, node_id: str | None, taxonomy: Taxonomy) -> dict[str, Any] | None:
     """The first error that an audit finds in a free-form text, with its sentence; None when it finds none."""
+    from quality.audit import audit_text
+
     known = node_id if node_id is not None and node_id in taxonomy else None
     for found in audit_text(completion, known, taxonomy):
         if found.severity == "error":

@@ -18,12 +18,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from annotators.free_form import NO_DIAGNOSIS, standardise_text
+from annotators.free_form import standardise_text
 from corpus.child_process import die_with
 from corpus.digests import canonical_json, digest_bytes
 from corpus.sources.narratives import Columns, read_narratives
 from schemas.errors import UserError
-from schemas.narrative import UNMAPPED, narrative_to_json, render_sections, render_tagged
+from schemas.narrative import NO_DIAGNOSIS, UNMAPPED, narrative_to_json, render_sections, render_tagged
 from schemas.stage import rejection, rejections_frame
 from schemas.taxonomy import load_taxonomy
 

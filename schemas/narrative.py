@@ -38,6 +38,8 @@ _NODE_ID = re.compile(r"[a-z0-9][a-z0-9_]*")
 _NODE_ID_LENGTH = 100
 #: Stands where an imported text names a diagnosis that the taxonomy lacks, or none; never the id of a node.
 UNMAPPED = "unmapped"
+#: Stands for the diagnosis of a text that settles on none.
+NO_DIAGNOSIS = "no diagnosis stated"
 
 
 class NarrativeParseError(ValueError):

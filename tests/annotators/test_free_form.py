@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from annotators.free_form import NO_DIAGNOSIS, Standardised, standardise_text
+from annotators.free_form import Standardised, standardise_text
 from quality.reading.segments import MOST_CHARACTERS
 from schemas.narrative import (
+    NO_DIAGNOSIS,
     UNMAPPED,
     Narrative,
     narrative_from_json,
