@@ -1,9 +1,8 @@
-"""The record of a run on this machine: a Prefect flow run with its tasks and artifacts, kept by a process beside it.
+"""The record of a run on this machine: a Prefect flow run with its tasks and artifacts, kept by a thread beside it.
 
-Without a Prefect server of the user's, a build runs here and needs none: what happens is told to a process
-(:mod:`flows.record_process`), which writes it into a Prefect database in the workspace. So the build neither imports
-Prefect, nor waits for it, nor ends because of it; a run whose record stays incomplete says so. The process dies with
-its run, however that ends.
+Without a Prefect server of the user's, a build runs here and needs none: what happens is written into a Prefect
+database in the workspace (:mod:`flows.record_database`). The build neither imports Prefect, nor waits for its record,
+nor ends because of it; a run whose record stays incomplete says so.
 """
 
 from __future__ import annotations
@@ -12,132 +11,138 @@ import itertools
 import json
 import os
 import queue
+import socket
+import sqlite3
 import subprocess
-import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
+from flows.record_database import Rows, close_lost, opened
 from schemas.errors import UserError
 
 _FAREWELL_SECONDS = 120.0
 _HURRIED_SECONDS = 10.0
 _LOG = "record.log"
+#: Writes something down.
+Told = Callable[[Rows], None]
 
 
 class Record:
-    """Tells the process that keeps the record what happens; nothing here waits for it but leaving the block.
+    """Tells the thread that keeps the record what happens; nothing here waits for it but leaving the block.
 
-    Entering the block starts the process, which touches nothing until :meth:`begin`. ``home``: where Prefect keeps its
-    database; ``warn`` is told when the record stays incomplete.
+    ``home``: where Prefect keeps its database, touched only by :meth:`begin`; ``warn`` is told when the record stays
+    incomplete.
     """
 
     def __init__(self, home: Path, warn: Callable[[str], None]) -> None:
         self._home = home
         self._warn = warn
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[Told | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._begun = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: threading.Thread | None = None
+        self._is_kept = False
 
     def __enter__(self) -> Record:
-        try:
-            self._home.mkdir(parents=True, exist_ok=True)
-            self._process = self._started()
-        except OSError as error:
-            self._warn(f"no record of this run is kept in {self._home} ({error.strerror})")
-            return self
-        threading.Thread(target=self._send, args=(self._process,), daemon=True).start()
         return self
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        path = os.pathsep.join(filter(None, sys.path))
-        with (self._home / _LOG).open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "flows.record_process", str(os.getpid())],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/",
-                process_group=0,  # Ctrl+C is for the run, which then says how it ended
-                env={**others, "PREFECT_HOME": str(self._home.absolute()), "PYTHONPATH": path},
-            )  # fmt: skip
 
     def begin(self, flow: str, run: str, parameters: Mapping[str, Any]) -> None:
         """Begin the run ``run`` of a flow."""
-        self._begun = True
-        self._tell(flow=flow, run=run, parameters=parameters)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            log = (self._home / _LOG).open("ab")
+        except OSError as error:
+            self._warn(f"no record of this run is kept in {self._home} ({error.strerror})")
+            return
+        origin, at = f"{socket.gethostname()}:{os.getpid()}", time.time()
+
+        def first(database: sqlite3.Connection) -> Rows:
+            close_lost(database, socket.gethostname())
+            return Rows(database, flow, run, parameters, origin, at)
+
+        self._keeper = threading.Thread(target=self._keep, args=(log, first), daemon=True)
+        self._keeper.start()
 
     @contextmanager
     def task(self, name: str) -> Iterator[None]:
         """Record the block as a task; may be used on any thread."""
-        number = next(self._numbers)
-        self._tell(task=number, name=name)
+        number, begun = next(self._numbers), time.time()
+        self._told.put(lambda rows: rows.task(number, name, begun))
+        said: tuple[str, str | None] = ("COMPLETED", None)
         try:
             yield
         except BaseException as error:
-            self._tell(ended=number, **_said(error))
+            said = _said(error)
             raise
-        self._tell(ended=number)
+        finally:
+            ended = time.time()
+            self._told.put(lambda rows: rows.task_ended(number, *said, ended))
 
     def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
         """Keep a table."""
-        self._tell(artifact="table", key=key, data=json.dumps(rows), description=description)
+        self._artifact("table", key, json.dumps(rows), description)
 
     def progress(self, key: str, percent: float, description: str) -> None:
         """Keep how far something is, instead of what was said under this key before."""
-        self._tell(artifact="progress", key=key, data=percent, description=description)
+        self._artifact("progress", key, percent, description)
 
     def markdown(self, key: str, text: str, description: str) -> None:
         """Keep a text."""
-        self._tell(artifact="markdown", key=key, data=text, description=description)
+        self._artifact("markdown", key, text, description)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is None:
+        if self._keeper is None:
             return
-        if self._begun:
-            self._tell(ended="flow", **({} if error is None else _said(error)))
-            self._lines.put(None)
-        else:
-            self._process.kill()
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_FAREWELL_SECONDS if not isinstance(error, KeyboardInterrupt) else _HURRIED_SECONDS)
-            if self._process.returncode != 0 and self._begun:
-                self._warn(
-                    f"the record of this run in {self._home} is not complete, see {self._home / _LOG}; if its database "
-                    "is damaged, remove that folder (it holds the history of runs only)"
-                )
-        finally:
-            self._process.kill()
-            self._process.wait()
+        said, at = ("COMPLETED", None) if error is None else _said(error), time.time()
+        self._told.put(lambda rows: rows.ended(*said, at))
+        self._told.put(None)
+        self._keeper.join(_FAREWELL_SECONDS if not isinstance(error, KeyboardInterrupt) else _HURRIED_SECONDS)
+        if not self._is_kept:
+            self._warn(
+                f"the record of this run in {self._home} is not complete, see {self._home / _LOG}; if its database "
+                "is damaged, remove that folder (it holds the history of runs only)"
+            )
 
-    def _tell(self, **what: Any) -> None:
-        self._lines.put(json.dumps({"at": time.time(), **what}).encode() + b"\n")
+    def _artifact(self, kind: str, key: str, data: Any, description: str) -> None:
+        at = time.time()
+        self._told.put(lambda rows: rows.artifact(kind, key, data, description, at))
 
-    def _send(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        with suppress(OSError):  # it has ended, which is told when the run ends
-            while line := self._lines.get():
-                process.stdin.write(line)
-                process.stdin.flush()
-            process.stdin.close()
+    def _keep(self, log: BinaryIO, first: Callable[[sqlite3.Connection], Rows]) -> None:
+        """Write what is told until the run ends: whatever waits at once, in one transaction."""
+        with log:
+            try:
+                with closing(opened(self._home, log)) as database:
+                    database.execute("BEGIN IMMEDIATE")
+                    rows = first(database)
+                    database.execute("COMMIT")
+                    is_over = False
+                    while not is_over:
+                        waiting = [self._told.get()]
+                        while not self._told.empty():
+                            waiting.append(self._told.get())
+                        database.execute("BEGIN IMMEDIATE")
+                        for told in waiting:
+                            if told is None:
+                                is_over = True
+                            else:
+                                told(rows)
+                        database.execute("COMMIT")
+                self._is_kept = True
+            except (OSError, sqlite3.Error, subprocess.SubprocessError):
+                log.write(traceback.format_exc().encode())
 
 
-def may_start_early(home: Path) -> bool:
-    """Whether a record may be opened at ``home`` before anybody has looked if there is anything to do: where there is
-    one already, so that a run that will be refused leaves nothing new."""
-    return os.access(home / _LOG, os.W_OK)
-
-
-def _said(error: BaseException) -> dict[str, str]:
+def _said(error: BaseException) -> tuple[str, str | None]:
     """How something ended: the state's name and what is said of it."""
     if isinstance(error, UserError):
-        return {"state": "FAILED", "message": str(error)}
+        return "FAILED", str(error)
     if isinstance(error, KeyboardInterrupt):
-        return {"state": "CANCELLED", "message": "interrupted"}
-    return {"state": "CRASHED", "message": repr(error)}
+        return "CANCELLED", "interrupted"
+    return "CRASHED", repr(error)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.record import Record, may_start_early
 from schemas.config import Config
 from schemas.parsed_yaml import cache_folder
 
@@ -28,30 +26,25 @@ def run_to_release(config: Config, asked: dict[str, Any]) -> str:
     Raises :class:`UserError` for what a person can mend.
     """
     gc.disable()  # what imports make stays, so it need not be looked through again and again
-    here = not os.environ.get("PREFECT_API_URL")
-    home = _prefect_home(config.workspace)
-    with ExitStack() as stack:
-        record = stack.enter_context(Record(home, _warn)) if here and may_start_early(home) else None
+    from corpus.store import Store
+    from flows.build import finished_build
+    from flows.plan import Build
+    from flows.report import Screen
 
-        from corpus.store import Store
-        from flows.build import finished_build
-        from flows.plan import Build
-        from flows.report import Screen
+    build = Build(config, Store(config.workspace))
+    done = finished_build(config, build)
+    if done is not None:
+        with Screen() as screen:
+            screen.closing(done.reports, build.store)
+            screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
+        return done.path(config)
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.pipeline import curate
 
-        build = Build(config, Store(config.workspace))
-        done = finished_build(config, build)
-        if done is not None:
-            with Screen() as screen:
-                screen.closing(done.reports, build.store)
-                screen.show(f"Nothing changed: {done.release.name}, sha256 {done.release.digest}")
-            return done.path(config)
-        if here:
-            outcome = _build_here(build, record or stack.enter_context(Record(home, _warn)), asked)
-        else:
-            from flows.pipeline import curate
-
-            _look_for_garbage()
-            outcome = curate(**asked)
+        _look_for_garbage()
+        outcome = curate(**asked)
+    else:
+        outcome = _build_here(build, asked)
     state = "Published" if outcome["new"] else "Content unchanged:"
     print(f"{state} {outcome['release']}, sha256 {outcome['digest']}", file=sys.stderr)
     print(f"To look at it: {outcome['path']}/report.html", file=sys.stderr)
@@ -59,14 +52,16 @@ def run_to_release(config: Config, asked: dict[str, Any]) -> str:
     return path
 
 
-def _build_here(build: Build, record: Record, asked: dict[str, Any]) -> dict[str, Any]:
+def _build_here(build: Build, asked: dict[str, Any]) -> dict[str, Any]:
     from flows.artifacts import finish_with_artifacts
     from flows.build import begin_build
+    from flows.record import Record
     from flows.report import Screen
     from flows.runners import recorded_runner
 
     _look_for_garbage()
-    with Screen() as screen, begin_build(build) as begun:
+    home = _prefect_home(build.config.workspace)
+    with Screen() as screen, Record(home, _warn) as record, begin_build(build) as begun:
         record.begin("curate", begun.record["run_id"], asked)
         with recorded_runner(build.config, record) as runner:
             outcome = finish_with_artifacts(begun, runner, screen, record)

@@ -64,14 +64,15 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-def children_left(folder: Path, keepers_only: bool = False) -> list[int]:
-    """Processes that a run below this folder started: who keeps its record, its gates' process, their helpers."""
+def children_left(folder: Path, command: str = "") -> list[int]:
+    """Processes that a run below this folder started, itself among them: its gates' process, who makes a database for
+    its record, their helpers; those whose ``command`` line holds that word."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         try:
-            is_keeper = "flows.record_process" in (process.info["cmdline"] or [])
+            is_meant = any(command in word for word in process.info["cmdline"] or [""])
             home = process.environ().get(MARK, "")
-            found += [process.pid] if home.startswith(str(folder)) and (is_keeper or not keepers_only) else []
+            found += [process.pid] if home.startswith(str(folder)) and is_meant else []
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
@@ -136,20 +137,24 @@ def test_twenty_kills_and_one_finished_run_leave_no_process_behind(drawn_sample:
     kill_the_command(drawn_sample, tmp_path, kills=20)
 
 
-def test_what_goes_on_beside_a_run_dies_with_it(drawn_sample: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", ["multiprocessing", "flows.record_database"])
+def test_what_goes_on_beside_a_run_dies_with_it(
+    drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that a database has to be made
     process = start(COMMAND, write_config(tmp_path / "config.yaml", drawn_sample))
     try:
         deadline = time.monotonic() + 120
-        while not children_left(tmp_path, keepers_only=True):
+        while not children_left(tmp_path, beside):
             assert process.poll() is None
-            assert time.monotonic() < deadline, "nobody keeps a record"
-            time.sleep(0.1)
+            assert time.monotonic() < deadline, f"{beside} was not begun"
+            time.sleep(0.05)
     finally:
         process.kill()
         process.communicate()
     deadline = time.monotonic() + 10
     while children_left(tmp_path):
-        assert time.monotonic() < deadline, "who keeps the record, or the gates' process, outlived its run"
+        assert time.monotonic() < deadline, "the gates' process, or who makes a database, outlived its run"
         time.sleep(0.1)
 
 

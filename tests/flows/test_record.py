@@ -14,11 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
-import psutil
 import pytest
 
 from flows.execute import ShardDone, ShardTask
-from flows.record import Record, may_start_early
+from flows.record import Record
 from flows.runners import recorded_runner
 from flows.steps import STEPS
 from schemas.config import Config
@@ -43,18 +42,6 @@ def run(config: Path, *arguments: str) -> tuple[int, str, str]:
     process = start(config, *arguments)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
-
-
-def keeper_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The process that keeps the record of a run."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None
-        for child in psutil.Process(process.pid).children():
-            if "flows.record_process" in child.cmdline():
-                return child
-        time.sleep(0.05)
-    raise AssertionError("nobody keeps a record")
 
 
 def test_a_prefect_server_shows_runs_with_a_task_per_shard_and_an_artifact_per_step(
@@ -119,27 +106,57 @@ def test_long_work_and_what_it_came_to_are_artifacts_and_so_is_a_run_that_was_st
     assert sorted(state for _, state, _ in seen["flows"]) == ["CANCELLED", "COMPLETED"]
 
 
-@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("begun", [False, True])
 def test_a_build_goes_on_when_its_record_cannot_be_kept_and_says_so(
-    drawn_sample: Path, tmp_path: Path, early: bool
+    drawn_sample: Path, tmp_path: Path, begun: bool
 ) -> None:
     config = write_config(tmp_path / "config.yaml", drawn_sample)
     home = tmp_path / "workspace/prefect"
-    if early:
-        home.mkdir(parents=True)
-        (home / "record.log").touch()
-        (home / "prefect.db").write_bytes(b"this is no database" * 1000)
-        status, out, err = run(config)
+    if begun:  # what is told later has no table to go to
+        with Record(home, pytest.fail) as record:
+            record.begin("curate", "a run", {})
+        sqlite3.connect(home / "prefect.db").execute("DROP TABLE task_run_state")
     else:
-        process = start(config)
-        keeper_of(process).kill()
-        out, err = process.communicate(timeout=300)
-        status = process.returncode
+        home.mkdir(parents=True)
+        (home / "prefect.db").write_bytes(b"this is no database" * 1000)
+    status, out, err = run(config)
     assert status == 0, err
     assert (Path(out.splitlines()[-1]) / "manifest.json").is_file()
     [warning] = [line for line in err.splitlines() if line.startswith("Warning: ")]
     assert str(home / "record.log") in warning
+    assert ("no such table" if begun else "not a database") in (home / "record.log").read_text()
     assert "Traceback" not in err
+
+
+def test_a_run_that_was_killed_has_crashed_when_it_was_last_heard_of(drawn_sample: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", drawn_sample)
+    killed = start(config)
+    while not list((tmp_path / "workspace/rows/inspect").glob("*.json")):
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate()
+    database = sqlite3.connect(tmp_path / "workspace/prefect/prefect.db")
+    [(lost, begun)] = database.execute("select id, start_time from flow_run where state_type = 'RUNNING'").fetchall()
+    assert run(config)[0] == 0
+    told = "select state_type, end_time from flow_run order by start_time"
+    (state, ended), (latest, _) = database.execute(told).fetchall()
+    assert (state, latest) == ("CRASHED", "COMPLETED")
+    heard = "select max(timestamp) from task_run_state where task_run_id in (select id from task_run where {})"
+    [(last,)] = database.execute(heard.format("flow_run_id = ?"), (lost,)).fetchall()
+    assert begun < ended <= last
+    assert database.execute("select count(*) from task_run where state_type = 'RUNNING'").fetchone() == (0,)
+
+
+def test_a_run_that_goes_on_is_not_taken_for_lost(tmp_path: Path) -> None:
+    with Record(tmp_path, pytest.fail) as one:
+        one.begin("curate", "one", {})
+        with Record(tmp_path, pytest.fail) as other:
+            other.begin("curate", "other", {})
+        database = sqlite3.connect(tmp_path / "prefect.db")
+        told = dict(database.execute("select name, state_type from flow_run").fetchall())
+    assert told["other"] == "COMPLETED"
+    assert told.get("one", "RUNNING") == "RUNNING"
 
 
 def test_nothing_is_recorded_where_nothing_is_done(drawn_sample: Path, tmp_path: Path) -> None:
@@ -148,12 +165,6 @@ def test_nothing_is_recorded_where_nothing_is_done(drawn_sample: Path, tmp_path:
     assert run(config)[2].count("Nothing changed") == 1
     database = sqlite3.connect(tmp_path / "workspace/prefect/prefect.db")
     assert database.execute("select count(*) from flow_run").fetchone() == (1,)
-
-
-def test_a_record_is_opened_early_only_where_there_is_one(tmp_path: Path) -> None:
-    assert not may_start_early(tmp_path)
-    (tmp_path / "record.log").touch()
-    assert may_start_early(tmp_path)
 
 
 def test_tasks_that_fail_are_told_with_what_was_said(tmp_path: Path) -> None:
