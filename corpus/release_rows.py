@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 from corpus.certified import HUMAN
 from schemas.tables import DIMENSIONS
 
+#: Version of what a release looks like; a new one makes every file anew.
+FORMAT = 6
 #: Rows whose images are fetched, encoded and written at a time; bounds the memory of writing a release.
 ROW_GROUP = 64
 

@@ -24,13 +24,12 @@ import polars as pl
 from corpus.digests import canonical_json, digest_bytes, digest_of, table_digest
 from corpus.filesystem import Folder
 from corpus.lease import Lease
-from corpus.release_rows import ROW_GROUP, SCALARS, cut_files, write_rows
+from corpus.release_rows import FORMAT, SCALARS, write_rows
+from corpus.release_tables import INDEX, DataFile, ReleaseTables
 from schemas.errors import StoreError, UserError
 from schemas.tables import LEDGER, empty_frame
 
-FORMAT = 6
 _NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
-_INDEX = ("case_id", "split", "group_id", "image_ids", "image_digests", "narrative_id", "licence_class")
 #: Files written side by side: each holds a row group of images in memory.
 _WRITERS = 4
 
@@ -39,18 +38,11 @@ _WRITERS = 4
 class ReleaseContent:
     """Everything a release is made of, before it has a version.
 
-    ``rows``: one per published case (:data:`SCALARS` plus ``split`` and ``row_digest``, the digest of narrative and
-    evaluation). ``queue``: held-out cases (:data:`_INDEX`); ``certification``: the narratives among them to be scored
-    (:data:`corpus.certification.QUEUE`). ``candidates`` and ``duplicates``: what the report shows of candidates and of
-    duplicate clusters (:mod:`corpus.release_evidence`). ``ledger_entries``: new ones, ``since`` empty.
-    ``record``: configuration, stages, counts, gates, software - what the manifest says beside the files.
+    ``ledger_entries``: new ones, ``since`` empty. ``record``: configuration, stages, counts, gates, software - what the
+    manifest says beside the files.
     """
 
-    rows: pl.DataFrame
-    queue: pl.DataFrame
-    certification: pl.DataFrame
-    candidates: pl.DataFrame
-    duplicates: pl.DataFrame
+    tables: ReleaseTables
     rejections: pl.DataFrame
     ledger_entries: pl.DataFrame
     record: Mapping[str, Any]
@@ -58,9 +50,7 @@ class ReleaseContent:
     def key(self) -> str:
         """Digest of the content; software versions do not count, the configuration does."""
         rest = {name: value for name, value in self.record.items() if name != "software"}
-        content = (self.rows, self.queue, self.certification, self.candidates, self.duplicates, self.rejections)
-        with ThreadPoolExecutor() as pool:
-            return digest_of("release", FORMAT, list(pool.map(table_digest, content)), rest)
+        return digest_of("release", FORMAT, [*self.tables.digests, table_digest(self.rejections)], rest)
 
 
 @dataclass(frozen=True)
@@ -131,7 +121,6 @@ def publish(
     scratch: Path,
     content: ReleaseContent,
     parent: str,
-    rows_per_file: int,
     card: Callable[[str, Mapping[str, Any], pl.DataFrame], str],
     report: Callable[[Folder, str], AbstractContextManager[Report]],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
@@ -169,13 +158,13 @@ def publish(
             def placed(path: str, described: dict[str, Any], done: int) -> None:
                 files[path] = described
                 made.placed(path)
-                progress(done, content.rows.height)
+                progress(done, content.tables.rows.height)
 
-            index = _write_data(folder, scratch, name, content, rows_per_file, earlier, texts, payloads, placed)
-            _write_tables(folder, name, version, content, index, earlier, files)
+            _write_data(folder, scratch, name, content.tables.files, earlier, texts, payloads, placed)
+            _write_tables(folder, name, version, content, earlier, files)
             manifest = {"name": name, "version": version, "content_key": key, **content.record}
             try:
-                text = card(version, {**manifest, "files": files}, content.rows)
+                text = card(version, {**manifest, "files": files}, content.tables.rows)
             except UserError:
                 folder.delete(name)
                 raise
@@ -193,16 +182,16 @@ def publish(
 
 
 def _write_tables(
-    folder: Folder, name: str, version: str, content: ReleaseContent, index: pl.DataFrame, earlier: list[Release],
+    folder: Folder, name: str, version: str, content: ReleaseContent, earlier: list[Release],
     files: dict[str, dict[str, Any]],
 ) -> None:  # fmt: skip
     """Write the tables beside the data, and note them in ``files``."""
     tables = {
-        "index": index,
-        "queue": content.queue.select(_INDEX).sort("split", "case_id"),
-        "certification": content.certification,
-        "candidates": content.candidates,
-        "duplicates": content.duplicates,
+        "index": content.tables.index(),
+        "queue": content.tables.queue.select(INDEX).sort("split", "case_id"),
+        "certification": content.tables.certification,
+        "candidates": content.tables.candidates,
+        "duplicates": content.tables.duplicates,
         "rejections": content.rejections,
         "splits": _ledger(folder, earlier, content.ledger_entries, version),
     }
@@ -228,58 +217,40 @@ def _write_data(
     folder: Folder,
     scratch: Path,
     name: str,
-    content: ReleaseContent,
-    rows_per_file: int,
+    parts: Mapping[str, DataFile],
     earlier: list[Release],
     texts: Callable[[pl.DataFrame], pl.DataFrame],
     payloads: Callable[[pl.DataFrame], list[list[bytes]]],
     placed: Callable[[str, dict[str, Any], int], None],
-) -> pl.DataFrame:
-    """Write ``data/SPLIT/CLASS-NNNNN.parquet``, files that an earlier release has first; returns the index (case ->
-    file). ``placed`` is told of every file: its path, what the manifest says of it, and how many rows are there now."""
+) -> None:
+    """Write the data files, those that an earlier release has first. ``placed`` is told of each: its path, what the
+    manifest says of it, and how many rows are there now."""
     known = {
         entry["rows_digest"]: (release.name, path, entry)
         for release in earlier
         for path, entry in release.manifest["files"].items()
         if "rows_digest" in entry
     }
-    rows = content.rows.sort("split", "licence_class", "case_id")
-    groups = rows.partition_by("split", "licence_class", as_dict=True, maintain_order=True)
-    groups.setdefault(("train", "open"), rows.clear())  # the default configuration exists even when it is empty
-    parts: dict[str, pl.DataFrame] = {}
-    for (split, licence_class), group in sorted(groups.items()):
-        ranges = cut_files(group["case_id"].to_list(), rows_per_file) or [(0, 0)]
-        for number, (start, end) in enumerate(ranges):
-            parts[f"data/{split}/{licence_class}-{number:05d}.parquet"] = group.slice(start, end - start)
 
-    def written(path: str, digest: str) -> dict[str, Any]:
-        if digest in known and _take_over(folder, known[digest], f"{name}/{path}"):
-            return dict(known[digest][2])
+    def written(path: str, part: DataFile) -> dict[str, Any]:
+        if part.digest in known and _take_over(folder, known[part.digest], f"{name}/{path}"):
+            return dict(known[part.digest][2])
         local = scratch / path.replace("/", "-")
-        write_rows(local, parts[path].select(SCALARS), texts, payloads)
+        write_rows(local, part.rows.select(SCALARS), texts, payloads)
         folder.place(local, f"{name}/{path}")
-        return _described(folder, f"{name}/{path}", parts[path].height) | {"rows_digest": digest}
+        return _described(folder, f"{name}/{path}", part.rows.height) | {"rows_digest": part.digest}
 
     done = 0
     pool = ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1))
     try:
-        digests = dict(zip(parts, pool.map(_rows_digest, parts.values()), strict=True))
-        order = sorted(parts, key=lambda path: digests[path] not in known)
-        futures = {pool.submit(written, path, digests[path]): path for path in order}
+        order = sorted(parts, key=lambda path: parts[path].digest not in known)
+        futures = {pool.submit(written, path, parts[path]): path for path in order}
         for future in as_completed(futures):
             path = futures[future]
-            done += parts[path].height
+            done += parts[path].rows.height
             placed(path, future.result(), done)
     finally:
         pool.shutdown(cancel_futures=True)
-    indexes = [part.select(*_INDEX, pl.lit(path).alias("file")) for path, part in parts.items()]
-    return pl.concat(indexes).sort("split", "case_id")
-
-
-def _rows_digest(rows: pl.DataFrame) -> str:
-    import pyarrow
-
-    return digest_of("rows", FORMAT, ROW_GROUP, pyarrow.__version__, table_digest(rows))
 
 
 def _take_over(folder: Folder, known: tuple[str, str, dict[str, Any]], target: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -17,8 +16,9 @@ from corpus.digests import digest_of
 from corpus.filesystem import Folder
 from corpus.packs import read_payloads
 from corpus.release_evidence import without_details
-from corpus.release_rows import SCALARS, TEXTS
-from corpus.releases import FORMAT, Release, ReleaseContent, publish, published_releases
+from corpus.release_rows import FORMAT, SCALARS, TEXTS
+from corpus.release_tables import ReleaseTables
+from corpus.releases import Release, ReleaseContent, publish, published_releases
 from flows.evidence import candidates, duplicates
 from flows.execute import rejections_of
 from flows.html_report import ReportInMaking
@@ -53,29 +53,19 @@ def all_rejections(build: Build) -> pl.DataFrame:
     return rows.sort("record_kind", "record_id", "stage", "rule")
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """What of a release no gate can change: a row per chosen case, and the candidates and duplicates to show."""
-
-    rows: pl.DataFrame
-    published: pl.DataFrame
-    candidates: pl.DataFrame
-    duplicates: pl.DataFrame
-
-
-def gather(build: Build) -> Gathered:
-    """Gather from the finished steps; the gates may still be at work."""
+def gather(build: Build) -> ReleaseTables:
+    """Gather from the finished steps; the gates may still be at work, so what takes time to tell is asked here."""
     rows = _rows(build, build.table("split", "cases").drop("split"), build.table("certify", "selected"))
     published = rows.filter(pl.col("split").is_in(["train", "certified"]))
-    return Gathered(rows, published, candidates(build, published), duplicates(build))
-
-
-def release_content(build: Build, gathered: Gathered) -> ReleaseContent:
-    """What the release is made of, from what was gathered and the finished steps."""
-    published = gathered.published
-    held = pl.col("split").is_in(["certify_queue", "calibration"])  # published by id and digest only
-    queue = gathered.rows.filter(held)
+    queue = rows.filter(pl.col("split").is_in(["certify_queue", "calibration"]))  # published by id and digest only
+    shown = (candidates(build, published), duplicates(build))
     certification = build.table("certify", "queue")
+    return ReleaseTables(published, queue, certification, *shown, build.config.release.rows_per_file).told()
+
+
+def release_content(build: Build, tables: ReleaseTables) -> ReleaseContent:
+    """What the release is made of, from what was gathered and the finished steps."""
+    published = tables.rows
     drawn = published if published.height else build.table("split", "cases", ["synthetic"])
     record = {
         "build_id": build_id(build),
@@ -84,15 +74,14 @@ def release_content(build: Build, gathered: Gathered) -> ReleaseContent:
         "configuration": build.config.published(),
         "stages": _stages(build),
         "simulated": _is_simulated(build),
-        "counts": _counts(build, published, queue, certification),
+        "counts": _counts(build, tables),
         "certification": _certification(build),
         "gates": [build.outputs[step.name].stats["report"] for step in STEPS if step.name.startswith("gate_")],
         "taxonomy": {"version": load_taxonomy().version, "digest": load_taxonomy().digest},
         "software": {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
     }
-    shown = (gathered.candidates, gathered.duplicates)
     ledger = pl.concat([build.table("split", "_ledger"), build.table("certify", "_ledger")])
-    return ReleaseContent(published, queue, certification, *shown, all_rejections(build), ledger, record)
+    return ReleaseContent(tables, all_rejections(build), ledger, record)
 
 
 def _rows(build: Build, cases: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
@@ -161,7 +150,9 @@ def _stages(build: Build) -> dict[str, Any]:
     }
 
 
-def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification: pl.DataFrame) -> dict[str, Any]:
+def _counts(build: Build, tables: ReleaseTables) -> dict[str, Any]:
+    rows, certification = tables.rows, tables.certification
+
     def by(frame: pl.DataFrame, column: str) -> dict[str, int]:
         return dict(frame.group_by(column).len().sort(column).iter_rows())
 
@@ -179,7 +170,7 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
         "by_diagnosis": by(rows, "taxonomy_id"),
         "by_trajectory": by(rows, "trajectory"),
         "synthetic_trajectories": int(rows["synthetic_trajectory"].sum()),
-        "held_out": by(queue, "split"),
+        "held_out": by(tables.queue, "split"),
         "to_certify": {name: int(certification[name].sum()) for name in ("stratified", "random")},
         "not_redistributable": refused,
         "text_only": rows.join(seen, on="narrative_id", how="anti").height,
@@ -191,18 +182,16 @@ def _counts(build: Build, rows: pl.DataFrame, queue: pl.DataFrame, certification
     }
 
 
-def publish_release(build: Build, gathered: Gathered, progress: Callable[[int, int], None]) -> tuple[Release, bool]:
+def publish_release(build: Build, tables: ReleaseTables, progress: Callable[[int, int], None]) -> tuple[Release, bool]:
     """Publish what the build made; a release of identical content is returned instead of made twice."""
-    content = release_content(build, gathered)
+    content = release_content(build, tables)
     folder = Folder(build.config.releases)
-    published = pl.col("image_digest").is_in(content.rows["image_digests"].explode().implode())
+    published = pl.col("image_digest").is_in(tables.rows["image_digests"].explode().implode())
     where = build.rows("inspect", ["image_digest", "pack", "pack_offset", "stored_bytes"]).filter(published)
     places = {digest: (pack, offset, size, digest) for digest, pack, offset, size in where.iter_rows()}
     placed = ["row_key", "part", "narrative_id"]
-    chosen = build.table("standardise", "selection", placed).join(
-        content.rows.select("narrative_id"), on="narrative_id"
-    )
-    judged = build.table("evaluate", "selection", placed).join(content.rows.select("narrative_id"), on="narrative_id")
+    chosen = build.table("standardise", "selection", placed).join(tables.rows.select("narrative_id"), on="narrative_id")
+    judged = build.table("evaluate", "selection", placed).join(tables.rows.select("narrative_id"), on="narrative_id")
 
     def texts(rows: pl.DataFrame) -> pl.DataFrame:
         found_at = chosen.join(rows.select("narrative_id"), on="narrative_id")
@@ -227,9 +216,8 @@ def publish_release(build: Build, gathered: Gathered, progress: Callable[[int, i
             scratch,
             content,
             build.parent.digest,
-            build.config.release.rows_per_file,
             _card,
-            partial(ReportInMaking, content.rows, payloads=payloads),
+            partial(ReportInMaking, tables.rows, payloads=payloads),
             texts,
             payloads,
             progress,

@@ -21,6 +21,7 @@ from corpus.certification import QUEUE
 from corpus.filesystem import Folder
 from corpus.release_evidence import CANDIDATES, DUPLICATES
 from corpus.release_rows import SCALARS, TEXTS, cut_files, release_schema
+from corpus.release_tables import ReleaseTables
 from corpus.releases import Release, ReleaseContent, publish, published_releases, read_parent
 from schemas.config import CertificationSettings, ProposeSettings, SelectSettings
 from schemas.errors import StoreError
@@ -41,7 +42,9 @@ def scalar_schema() -> pl.Schema:
     return pl.Schema({name: full.schema[name] for name in SCALARS})
 
 
-def content(ids: list[str], note: str = "", licence_class: str = "open", score: float = 4.0) -> ReleaseContent:
+def content(
+    ids: list[str], note: str = "", licence_class: str = "open", score: float = 4.0, rows_per_file: int = 8
+) -> ReleaseContent:
     rows = [
         {
             **dict.fromkeys([n for n, t in scalar_schema().items() if t == pl.String], "x"),
@@ -71,10 +74,8 @@ def content(ids: list[str], note: str = "", licence_class: str = "open", score: 
                      "certification": CertificationSettings().model_dump()}  # fmt: skip
     record = {"synthetic": True, "counts": counts, "software": {}, "note": note, "intended_use": "Research only.",
               "configuration": configuration, "simulated": False, "certification": {"annotations": None}}  # fmt: skip
-    return ReleaseContent(
-        frame, queue, pl.DataFrame(schema=QUEUE), pl.DataFrame(schema=CANDIDATES), pl.DataFrame(schema=DUPLICATES),
-        rejected, ledger, record,
-    )  # fmt: skip
+    others = (pl.DataFrame(schema=schema) for schema in (QUEUE, CANDIDATES, DUPLICATES))
+    return ReleaseContent(ReleaseTables(frame, queue, *others, rows_per_file), rejected, ledger, record)
 
 
 def texts(rows: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +122,7 @@ class NoReport:
         return "<html>"
 
 
-def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: Any = texts) -> tuple[Release, bool]:
+def release(folder: Path, what: ReleaseContent, fetch: Any = texts) -> tuple[Release, bool]:
     scratch = folder.parent / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     parent = read_parent(Folder(folder)).digest
@@ -130,7 +131,6 @@ def release(folder: Path, what: ReleaseContent, rows_per_file: int = 8, fetch: A
         scratch,
         what,
         parent,
-        rows_per_file,
         render_card,
         NoReport,
         fetch,
@@ -165,7 +165,7 @@ def test_content_made_without_the_latest_release_is_refused(tmp_path: Path) -> N
     release(folder, content(IDS))
     (tmp_path / "scratch").mkdir(exist_ok=True)
     late = (
-        Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", 8, render_card, NoReport, texts, payloads
+        Folder(folder), tmp_path / "scratch", content(IDS[:5]), "", render_card, NoReport, texts, payloads
     )  # fmt: skip
     with pytest.raises(StoreError, match=r"published dermcot-0\.1\.0 in .* meanwhile"):
         publish(*late, lambda done, total: None)
@@ -196,12 +196,12 @@ def test_same_content_same_bytes_wherever_and_whatever_came_before(tmp_path: Pat
 def test_added_cases_leave_most_files_copied_not_encoded(tmp_path: Path) -> None:
     folder, calls = tmp_path / "releases", Calls()
     many = [f"s:{n:05d}" for n in range(400)]
-    release(folder, content(many), 16, calls.texts)
+    release(folder, content(many, rows_per_file=16), calls.texts)
     assert calls.rows == 400
-    grown, _ = release(folder, content([*many, "s:00100b"]), 16, calls.texts)
+    grown, _ = release(folder, content([*many, "s:00100b"], rows_per_file=16), calls.texts)
     assert calls.rows - 400 <= 60
     fresh = tmp_path / "fresh/releases"
-    release(fresh, content([*many, "s:00100b"]), 16)
+    release(fresh, content([*many, "s:00100b"], rows_per_file=16))
     for path, data in tree(folder / grown.name / "data").items():
         assert (fresh / "dermcot-0.1.0/data" / path).read_bytes() == data
 
