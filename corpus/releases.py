@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,6 @@ from schemas.errors import StoreError, UserError
 from schemas.tables import LEDGER, empty_frame
 
 _NAME = re.compile(r"dermcot-(\d+)\.(\d+)\.(\d+)")
-#: Files written side by side: each holds a row group of images in memory.
-_WRITERS = 4
 
 
 @dataclass(frozen=True)
@@ -232,25 +229,24 @@ def _write_data(
         if "rows_digest" in entry
     }
 
-    def written(path: str, part: DataFile) -> dict[str, Any]:
-        if part.digest in known and _take_over(folder, known[part.digest], f"{name}/{path}"):
-            return dict(known[part.digest][2])
-        local = scratch / path.replace("/", "-")
-        write_rows(local, part.rows.select(SCALARS), texts, payloads)
-        folder.place(local, f"{name}/{path}")
-        return _described(folder, f"{name}/{path}", part.rows.height) | {"rows_digest": part.digest}
-
     done = 0
-    pool = ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1))
-    try:
-        order = sorted(parts, key=lambda path: parts[path].digest not in known)
-        futures = {pool.submit(written, path, parts[path]): path for path in order}
-        for future in as_completed(futures):
-            path = futures[future]
-            done += parts[path].rows.height
-            placed(path, future.result(), done)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor() as pool:
+        taken = {
+            path: pool.submit(_take_over, folder, known[part.digest], f"{name}/{path}")
+            for path, part in parts.items()
+            if part.digest in known
+        }
+        for path in sorted(parts, key=lambda path: path not in taken):
+            part = parts[path]
+            if path in taken and taken[path].result():
+                described = dict(known[part.digest][2])
+            else:
+                local = scratch / "rows.parquet"
+                write_rows(local, part.rows.select(SCALARS), texts, payloads)
+                folder.place(local, f"{name}/{path}")
+                described = _described(folder, f"{name}/{path}", part.rows.height) | {"rows_digest": part.digest}
+            done += part.rows.height
+            placed(path, described, done)
 
 
 def _take_over(folder: Folder, known: tuple[str, str, dict[str, Any]], target: str) -> bool:

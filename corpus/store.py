@@ -141,7 +141,9 @@ class Store:
         return StepOutput(step, key, entries, stats)
 
     def _write_table(self, relative: str, frame: pl.DataFrame) -> tuple[int, str]:
-        data = _parquet(frame)
+        sink = io.BytesIO()
+        frame.write_parquet(sink, compression="zstd", compression_level=1, statistics=False)
+        data = sink.getvalue()
         self.folder.write(relative, data)
         return len(data), digest_bytes(data)
 
@@ -288,6 +290,7 @@ def _content(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
+    """Rows as bytes whose pages can be checked one by one, since parts are read in parts."""
     sink = io.BytesIO()
     table: pa.Table = frame.to_arrow()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)

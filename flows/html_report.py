@@ -28,7 +28,7 @@ from schemas.taxonomy import load_taxonomy
 _GALLERY = 24
 _THUMBNAIL = (420, 420)
 #: Files read side by side: of each the narratives are in memory.
-_READERS = 4
+_READERS = 2
 _SCALARS = ["case_id", "diagnosis", "source", "licence", "tone_group", "trajectory", *DIMENSIONS]
 _SHOWN = ["text", "attribution", "age_years", "sex", "site", "modality", "label_certainty",
           "synthetic_trajectory", *_SCALARS]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -55,10 +56,13 @@ def all_rejections(build: Build) -> pl.DataFrame:
 
 def gather(build: Build) -> ReleaseTables:
     """Gather from the finished steps; the gates may still be at work, so what takes time to tell is asked here."""
-    rows = _rows(build, build.table("split", "cases").drop("split"), build.table("certify", "selected"))
-    published = rows.filter(pl.col("split").is_in(["train", "certified"]))
-    queue = rows.filter(pl.col("split").is_in(["certify_queue", "calibration"]))  # published by id and digest only
-    shown = (candidates(build, published), duplicates(build))
+    with ThreadPoolExecutor() as pool:
+        pictures = pool.submit(duplicates, build)
+        rows = _rows(build, build.table("split", "cases").drop("split"), build.table("certify", "selected"))
+        published = rows.filter(pl.col("split").is_in(["train", "certified"]))
+        written = pool.submit(candidates, build, published)
+        queue = rows.filter(pl.col("split").is_in(["certify_queue", "calibration"]))  # published by id and digest only
+        shown = (written.result(), pictures.result())
     certification = build.table("certify", "queue")
     return ReleaseTables(published, queue, certification, *shown, build.config.release.rows_per_file).told()
 
