@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -111,9 +111,13 @@ def write_rows(
     schema = release_schema()
     categorical = ["source", "licence", "licence_class", "diagnosis", "taxonomy_id", "malignancy", "site", "modality"]
     with pq.ParquetWriter(path, schema, compression=_codecs(), use_dictionary=categorical) as writer:
-        told = texts(rows)
-        for batch, texts_of_batch in zip(batches(rows, ROW_GROUP), batches(told, ROW_GROUP), strict=True):
-            writer.write_table(_table(batch, texts_of_batch, payloads(batch), schema))
+        scalars = _scalars(rows, texts(rows), schema)
+        for start in range(0, rows.height, ROW_GROUP):
+            batch = rows.slice(start, ROW_GROUP)
+            images = _images(payloads(batch), batch["image_digests"].to_list(), schema.field("images").type)
+            writer.write_table(
+                scalars.slice(start, ROW_GROUP).add_column(0, schema.field("images"), images).cast(schema)
+            )
 
 
 @cache
@@ -126,19 +130,10 @@ def _codecs() -> Mapping[str, str]:
     return {name: "NONE" if name == "images.list.element.bytes" else "ZSTD" for name in names}
 
 
-def batches(rows: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
-    """Consecutive slices of at most ``size`` rows."""
-    for start in range(0, rows.height, size):
-        yield rows.slice(start, size)
-
-
-def _table(rows: pl.DataFrame, texts: pl.DataFrame, payloads: list[list[bytes]], schema: pa.Schema) -> pa.Table:
+def _scalars(rows: pl.DataFrame, texts: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """All columns but the images."""
     scalars = pl.concat([texts.select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
-    columns = [
-        _images(payloads, rows["image_digests"].to_list(), schema.field("images").type),
-        *(scalars[name].cast(schema.field(name).type).combine_chunks() for name in (*TEXTS, *SCALARS)),
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return scalars.cast(pa.schema([schema.field(name) for name in (*TEXTS, *SCALARS)])).combine_chunks()
 
 
 def _images(payloads: list[list[bytes]], digests: list[list[str]], kind: pa.ListType) -> pa.ListArray:

@@ -290,8 +290,6 @@ def _ledger(folder: Folder, earlier: list[Release], entries: pl.DataFrame, versi
     old = empty_frame(LEDGER)
     if earlier:
         old = pl.read_parquet(io.BytesIO(folder.read(f"{earlier[-1].name}/splits.parquet")))
-    keys = ["group_id", "split", "reason", "members"]
-    there = {json.dumps(row) for row in old.select(keys).rows()}
-    fresh = [json.dumps(row) not in there for row in entries.select(keys).rows()]
-    added = entries.filter(pl.Series(fresh, dtype=pl.Boolean)).with_columns(pl.lit(version).alias("since"))
-    return pl.concat([old, added.select(old.columns)])
+    entry = pl.struct("group_id", "split", "reason", "members").struct.json_encode()
+    added = entries.filter(~entry.is_in(old.select(entry).to_series().implode()))
+    return pl.concat([old, added.with_columns(pl.lit(version).alias("since")).select(old.columns)])

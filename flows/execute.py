@@ -265,14 +265,25 @@ def _collect(step: RowStep, key: str, build: Build, items: pl.DataFrame) -> Step
     parts = build.store.parts(step.name)
     wanted = set(items["row_key"])
     place = {key: name for name in sorted(parts, reverse=True) for key in parts[name]["keys"] if key in wanted}
+    rows_at = dict(place)
+    for name in set(place.values()):
+        for row_key in _rowless(parts[name]):
+            if rows_at.get(row_key) == name:
+                del rows_at[row_key]
     chosen = pl.DataFrame(
-        {"row_key": list(place), "part": list(place.values())}, schema={"row_key": pl.String, "part": pl.String}
+        {"row_key": list(rows_at), "part": list(rows_at.values())}, schema={"row_key": pl.String, "part": pl.String}
     )
     rejected = [row for name in sorted(parts) for row in parts[name]["rejected"] if place.get(row["row_key"]) == name]
     selection = _selected(step, build, chosen).sort([step.carry[0], "row_digest", "row_key"])
     tables, stats = step.collect(build, items, rejected)
     stats = {"kept": {step.makes: selection.height}, **stats}
     return build.store.save_step(step.name, key, {"selection": selection, **tables}, stats)
+
+
+def _rowless(part: Mapping[str, Any]) -> set[str]:
+    """Keys that were rejected and have no row, where that is plain to see: a key has a row or a rejection, or both."""
+    rejected = {row["row_key"] for row in part["rejected"]}
+    return rejected if part["rows"] == len(part["keys"]) - len(rejected) else set()
 
 
 def _selected(step: RowStep, build: Build, chosen: pl.DataFrame) -> pl.DataFrame:

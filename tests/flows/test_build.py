@@ -22,7 +22,7 @@ from corpus.releases import published_releases
 from corpus.store import Store
 from flows import publish
 from flows.build import Outcome, finished_build, run_build
-from flows.execute import InProcess, StepReport
+from flows.execute import InProcess, StepReport, shard_size
 from flows.explain import explain
 from flows.plan import Build, look
 from flows.steps import STEPS
@@ -245,6 +245,15 @@ def test_added_images_are_the_only_ones_worked_on(drawn_sample: Path, tmp_path: 
     assert old.join(new, on=["case_id", "split", "group_id"], how="anti").is_empty()
 
 
+def test_shards_are_at_most_as_large_as_told_and_smaller_where_workers_would_be_idle() -> None:
+    assert [shard_size(rows, 256, 4) for rows in (0, 1, 64, 130, 256, 300, 1024, 10_000)] == [
+        1, 1, 64, 65, 64, 75, 256, 250]  # fmt: skip
+    for rows in range(1, 600):
+        size = shard_size(rows, 64, 3)
+        assert 1 <= size <= 64
+        assert -(-rows // size) >= min(3, rows // 16), "a worker is idle though it could have a quarter of a shard"
+
+
 def test_rows_of_the_last_build_are_told_by_its_selection_and_not_read_again(
     drawn_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +277,7 @@ def test_rows_of_the_last_build_are_told_by_its_selection_and_not_read_again(
     monkeypatch.setattr(Store, "read_rows", telling)
     grown = build(config)
     asked = dict(read)
-    assert (asked["propose"], asked["standardise"], asked["evaluate"]) == (4, 12, 12)
+    assert (asked["inspect"], asked["propose"], asked["standardise"], asked["evaluate"]) == (4, 4, 12, 12)
     read.clear()
     forgetful = build(config.model_copy(update={"workspace": str(tmp_path / "forgetful")}))
     assert dict(read)["evaluate"] > 100
