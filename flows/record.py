@@ -13,7 +13,6 @@ import os
 import queue
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 import traceback
@@ -135,7 +134,7 @@ class Record:
                                 told(rows)
                         database.execute("COMMIT")
                 self._is_kept = True
-            except (OSError, sqlite3.Error, subprocess.SubprocessError):
+            except Exception:  # whatever it is, the build goes on
                 log.write(traceback.format_exc().encode())
 
 

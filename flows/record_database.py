@@ -183,18 +183,29 @@ class Rows:
 
 def close_lost(database: sqlite3.Connection, host: str) -> None:
     """Runs whose process on ``host`` is no more have crashed, when they were last heard of."""
-    running = "SELECT id, infrastructure_pid FROM flow_run WHERE state_type = 'RUNNING' AND infrastructure_pid LIKE ?"
-    for run, origin in database.execute(running, (f"{host}:%",)).fetchall():
-        if Path("/proc/self").exists() and not Path("/proc", origin.rpartition(":")[2]).exists():
-            tasks = database.execute("SELECT id, state_type FROM task_run WHERE flow_run_id = ?", (run,)).fetchall()
-            heard = "SELECT max(timestamp) FROM task_run_state JOIN task_run ON task_run.id = task_run_id"
-            [last] = database.execute(f"{heard} WHERE flow_run_id = ?", (run,)).fetchone()
-            [begun] = database.execute("SELECT start_time FROM flow_run WHERE id = ?", (run,)).fetchone()
-            at = datetime.fromisoformat(last or begun).replace(tzinfo=UTC).timestamp()
-            for task, state in tasks:
-                if state == "RUNNING":
-                    _ended(database, "task_run", task, "CRASHED", "its run was lost", at)
-            _ended(database, "flow_run", run, "CRASHED", "its process was killed or its machine went down", at)
+    running = "SELECT id, infrastructure_pid, start_time FROM flow_run WHERE state_type = 'RUNNING'"
+    runs = database.execute(f"{running} AND infrastructure_pid LIKE ?", (f"{host}:%",)).fetchall()
+    for run, origin, started in runs:
+        if _is_alive(int(origin.rpartition(":")[2])):
+            continue
+        tasks = database.execute("SELECT id, state_type FROM task_run WHERE flow_run_id = ?", (run,)).fetchall()
+        heard = "SELECT max(timestamp) FROM task_run_state JOIN task_run ON task_run.id = task_run_id"
+        [last] = database.execute(f"{heard} WHERE flow_run_id = ?", (run,)).fetchone()
+        at = datetime.fromisoformat(last or started).replace(tzinfo=UTC).timestamp()
+        for task, state in tasks:
+            if state == "RUNNING":
+                _ended(database, "task_run", task, "CRASHED", "its run was lost", at)
+        _ended(database, "flow_run", run, "CRASHED", "its process was killed or its machine went down", at)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _ended(database: sqlite3.Connection, table: str, run: str, kind: str, message: str | None, at: float) -> None:
