@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 
 
-def _started(pid: int) -> str | None:
+def process_started(pid: int) -> str | None:
     """When a process of this host started (clock ticks since boot), or None when it is not running."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
@@ -106,7 +106,7 @@ class Lease:
         record = {
             "host": socket.gethostname(),
             "pid": pid,
-            "started": _started(pid),
+            "started": process_started(pid),
             "token": self._token,
             "beat": time.time(),
         }
@@ -123,7 +123,7 @@ class Lease:
         if "released" in holder:
             return True
         if holder["host"] == socket.gethostname():
-            return bool(_started(holder["pid"]) != holder["started"])
+            return bool(process_started(holder["pid"]) != holder["started"])
         return time.time() - float(holder["beat"]) > STALE_SECONDS
 
     def _beat(self) -> None:

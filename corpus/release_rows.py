@@ -111,7 +111,7 @@ def write_rows(
     schema = release_schema()
     categorical = ["source", "licence", "licence_class", "diagnosis", "taxonomy_id", "malignancy", "site", "modality"]
     with pq.ParquetWriter(path, schema, compression=_codecs(), use_dictionary=categorical) as writer:
-        scalars = _scalars(rows, texts(rows), schema)
+        scalars = pl.concat([texts(rows).select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
         for start in range(0, rows.height, ROW_GROUP):
             batch = rows.slice(start, ROW_GROUP)
             images = _images(payloads(batch), batch["image_digests"].to_list(), schema.field("images").type)
@@ -128,12 +128,6 @@ def _codecs() -> Mapping[str, str]:
     leaves = pq.ParquetFile(empty).schema
     names = [leaves.column(place).path for place in range(len(leaves))]
     return {name: "NONE" if name == "images.list.element.bytes" else "ZSTD" for name in names}
-
-
-def _scalars(rows: pl.DataFrame, texts: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """All columns but the images."""
-    scalars = pl.concat([texts.select(TEXTS), rows.select(SCALARS)], how="horizontal").to_arrow()
-    return scalars.cast(pa.schema([schema.field(name) for name in (*TEXTS, *SCALARS)])).combine_chunks()
 
 
 def _images(payloads: list[list[bytes]], digests: list[list[str]], kind: pa.ListType) -> pa.ListArray:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import queue
-import socket
 import sqlite3
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -54,15 +52,15 @@ class Record:
         """Begin the run ``run`` of a flow."""
         try:
             self._home.mkdir(parents=True, exist_ok=True)
-            log = (self._home / _LOG).open("ab")
+            log = (self._home / _LOG).open("ab", buffering=0)
         except OSError as error:
             self._warn(f"no record of this run is kept in {self._home} ({error.strerror})")
             return
-        origin, at = f"{socket.gethostname()}:{os.getpid()}", time.time()
+        at = time.time()
 
         def first(database: sqlite3.Connection) -> Rows:
-            close_lost(database, socket.gethostname())
-            return Rows(database, flow, run, parameters, origin, at)
+            close_lost(database)
+            return Rows(database, flow, run, parameters, at)
 
         self._keeper = threading.Thread(target=self._keep, args=(log, first), daemon=True)
         self._keeper.start()
@@ -135,7 +133,8 @@ class Record:
                         database.execute("COMMIT")
                 self._is_kept = True
             except Exception:  # whatever it is, the build goes on
-                log.write(traceback.format_exc().encode())
+                with suppress(OSError):
+                    log.write(traceback.format_exc().encode(errors="backslashreplace"))
 
 
 def _said(error: BaseException) -> tuple[str, str | None]:

@@ -11,19 +11,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from corpus.child_process import die_with
+from corpus.lease import process_started
 from schemas.parsed_yaml import cache_folder
 
 _NAME = "prefect.db"
@@ -33,6 +35,8 @@ _SETTINGS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
 }
 _PATIENCE_SECONDS = 60.0
+#: The label that tells which process a run is: its host, number and start.
+_PROCESS = "dermcot.process"
 #: Tables of runs, and those of their states.
 _STATES = {"flow_run": "flow_run_state", "task_run": "task_run_state"}
 
@@ -45,12 +49,15 @@ def opened(home: Path, log: BinaryIO) -> sqlite3.Connection:
     database = home / _NAME
     with _in_turn(log):  # another run may be beginning its record at the same place
         empty = _kept_empty(log)
-        if empty is not None and not database.exists():
+        if database.exists():
+            if empty is None or _revision(database) != _revision(empty):
+                _made_by_prefect(home, log)
+        elif empty is not None:
             _copied(empty, database)
-        if empty is None or _revision(database) != _revision(empty):
-            _made_by_prefect(home, log)
-    connection = sqlite3.connect(database, timeout=_PATIENCE_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
+        else:
+            _made(database, log)
+        connection = sqlite3.connect(database, timeout=_PATIENCE_SECONDS, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
@@ -65,11 +72,11 @@ def _in_turn(log: BinaryIO) -> Iterator[None]:
 
 
 def _revision(database: Path) -> str | None:
-    """Which of Prefect's migrations a database is at; None without one."""
-    if not database.exists():
-        return None
+    """Which of Prefect's migrations a database is at; None for one that Prefect did not make."""
     with closing(sqlite3.connect(database, timeout=_PATIENCE_SECONDS)) as connection:
-        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+        named = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if named != (0,) else None
+    return None if found is None else str(found[0])
 
 
 def _kept_empty(log: BinaryIO) -> Path | None:
@@ -77,23 +84,30 @@ def _kept_empty(log: BinaryIO) -> Path | None:
     kept = cache_folder() / f"prefect-{version('prefect')}.db"
     if _is_whole(kept):
         return kept
-    with suppress(OSError):
+    try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="dermcot-") as folder:
-            _made_by_prefect(Path(folder), log)
-            _copied(Path(folder, _NAME), kept)
-        return kept
-    return None
+        if not os.access(kept.parent, os.W_OK):
+            return None
+        _made(kept, log)
+    except (OSError, sqlite3.Error, subprocess.SubprocessError):
+        return None
+    return kept
 
 
 def _is_whole(database: Path) -> bool:
-    if not database.exists():
-        return False
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+            is_sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+        return is_sound and _revision(database) is not None
     except sqlite3.Error:
         return False
+
+
+def _made(database: Path, log: BinaryIO) -> None:
+    """Have a new database made, elsewhere, so that there is a whole one or none."""
+    with tempfile.TemporaryDirectory(prefix="dermcot-") as folder:
+        _made_by_prefect(Path(folder), log)
+        _copied(Path(folder, _NAME), database)
 
 
 def _copied(database: Path, to: Path) -> None:
@@ -132,14 +146,14 @@ class Rows:
     """The rows of one flow run, ``run`` being its name, written as it goes on; times are seconds since 1970."""
 
     def __init__(
-        self, database: sqlite3.Connection, flow: str, run: str, parameters: Mapping[str, Any], origin: str, at: float
+        self, database: sqlite3.Connection, flow: str, run: str, parameters: Mapping[str, Any], at: float
     ) -> None:
         self._database = database
         database.execute("INSERT INTO flow (id, name) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (_id(), flow))
         [self._flow] = database.execute("SELECT id FROM flow WHERE name = ?", (flow,)).fetchone()
         self._run = self._begun(
-            "flow_run", at, name=run, flow_id=self._flow, parameters=json.dumps(parameters), infrastructure_pid=origin,
-            labels=json.dumps({"prefect.flow.id": self._flow}),
+            "flow_run", at, name=run, flow_id=self._flow, parameters=json.dumps(parameters),
+            labels=json.dumps({"prefect.flow.id": self._flow, _PROCESS: _this_process()}),
         )  # fmt: skip
         self._tasks: dict[int, str] = {}
         self._progress: dict[str, str] = {}
@@ -181,31 +195,26 @@ class Rows:
         return made
 
 
-def close_lost(database: sqlite3.Connection, host: str) -> None:
-    """Runs whose process on ``host`` is no more have crashed, when they were last heard of."""
-    running = "SELECT id, infrastructure_pid, start_time FROM flow_run WHERE state_type = 'RUNNING'"
-    runs = database.execute(f"{running} AND infrastructure_pid LIKE ?", (f"{host}:%",)).fetchall()
-    for run, origin, started in runs:
-        if _is_alive(int(origin.rpartition(":")[2])):
+def _this_process() -> str:
+    return f"{socket.gethostname()} {os.getpid()} {process_started(os.getpid())}"
+
+
+def close_lost(database: sqlite3.Connection) -> None:
+    """Runs of this host whose process is no more have crashed, when they were last heard of."""
+    of = f"""json_extract(labels, '$."{_PROCESS}"')"""
+    running = f"SELECT id, {of}, start_time FROM flow_run WHERE state_type = 'RUNNING' AND {of} IS NOT NULL"
+    for run, process, begun in database.execute(running).fetchall():
+        host, number, started = process.rsplit(" ", 2)
+        if host != socket.gethostname() or str(process_started(int(number))) == started:
             continue
         tasks = database.execute("SELECT id, state_type FROM task_run WHERE flow_run_id = ?", (run,)).fetchall()
         heard = "SELECT max(timestamp) FROM task_run_state JOIN task_run ON task_run.id = task_run_id"
         [last] = database.execute(f"{heard} WHERE flow_run_id = ?", (run,)).fetchone()
-        at = datetime.fromisoformat(last or started).replace(tzinfo=UTC).timestamp()
+        at = datetime.fromisoformat(last or begun).replace(tzinfo=UTC).timestamp()
         for task, state in tasks:
             if state == "RUNNING":
-                _ended(database, "task_run", task, "CRASHED", "its run was lost", at)
-        _ended(database, "flow_run", run, "CRASHED", "its process was killed or its machine went down", at)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+                _ended(database, "task_run", task, "CRASHED", "nothing more was heard of it", at)
+        _ended(database, "flow_run", run, "CRASHED", "its process ended and nothing more was heard of it", at)
 
 
 def _ended(database: sqlite3.Connection, table: str, run: str, kind: str, message: str | None, at: float) -> None:
@@ -231,13 +240,18 @@ def _state(database: sqlite3.Connection, table: str, run: str, kind: str, messag
 def _inserted(database: sqlite3.Connection, table: str, **columns: Any) -> str:
     made = _id()
     names, marks = ", ".join(columns), ", ".join("?" * (len(columns) + 1))
-    database.execute(f"INSERT INTO {table} (id, {names}) VALUES ({marks})", (made, *columns.values()))
+    database.execute(f"INSERT INTO {table} (id, {names}) VALUES ({marks})", (made, *map(_plain, columns.values())))
     return made
 
 
 def _update(database: sqlite3.Connection, table: str, by: str, value: str, columns: Mapping[str, Any]) -> None:
     names = ", ".join(f"{name} = ?" for name in columns)
-    database.execute(f"UPDATE {table} SET {names} WHERE {by} = ?", (*columns.values(), value))
+    database.execute(f"UPDATE {table} SET {names} WHERE {by} = ?", (*map(_plain, columns.values()), value))
+
+
+def _plain(value: Any) -> Any:
+    """A file name may hold what is no text."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _id() -> str:

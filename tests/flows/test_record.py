@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from flows.record import Record
 from flows.runners import recorded_runner
 from flows.steps import STEPS
 from schemas.config import Config
-from schemas.errors import GateError
+from schemas.errors import GateError, UserError
 from tests.annotators.vlm.chat_server import chat_server
 from tests.conftest import REPOSITORY, write_config
 from tests.prefect_server import prefect_server, recorded
@@ -220,7 +221,53 @@ def test_an_empty_database_is_kept_for_the_next_workspace_and_made_again_when_it
     assert len(mended) == len(made)
     assert recorded_in(tmp_path / "third") == [("third",)]
     assert kept.read_bytes() == mended
+    kept.write_bytes(b"")  # which sqlite takes for a whole database
+    assert recorded_in(tmp_path / "fourth") == [("fourth",)]
+    assert len(kept.read_bytes()) == len(made)
     assert os.listdir(kept.parent) == [kept.name]
+
+
+@pytest.mark.parametrize("database", [None, b""])
+def test_a_record_is_kept_where_nothing_can_be_kept_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: bytes | None
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    home = tmp_path / "home"
+    home.mkdir()
+    if database is not None:
+        (home / "prefect.db").write_bytes(database)
+    with Record(home, pytest.fail) as record:
+        record.begin("curate", "a run", {})
+    database_ = sqlite3.connect(home / "prefect.db")
+    assert database_.execute("select name, state_type from flow_run").fetchall() == [("a run", "COMPLETED")]
+
+
+def test_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    with pytest.raises(UserError), Record(tmp_path, pytest.fail) as record:
+        record.begin("curate", "a run", {"file": name})
+        record.markdown("release", name, name)
+        raise UserError(f"{name} is not there")
+    database = sqlite3.connect(tmp_path / "prefect.db")
+    told = database.execute("select message from flow_run_state where type = 'FAILED'").fetchall()
+    assert told == [("caf\\udce9.csv is not there",)]
+
+
+def test_a_process_of_the_same_number_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
+    with Record(tmp_path, pytest.fail) as record:
+        record.begin("curate", "lost", {})
+    database = sqlite3.connect(tmp_path / "prefect.db")
+    [(labels,)] = database.execute("select labels from flow_run").fetchall()
+    host, number, started = json.loads(labels)["dermcot.process"].rsplit(" ", 2)
+    assert (host, number) == (socket.gethostname(), str(os.getpid()))
+    earlier = json.dumps({"dermcot.process": f"{host} {number} {started}0"})
+    database.execute("update flow_run set labels = ?, state_type = 'RUNNING'", (earlier,))
+    database.commit()
+    with Record(tmp_path, pytest.fail) as record:
+        record.begin("curate", "next", {})
+    states = dict(database.execute("select name, state_type from flow_run").fetchall())
+    assert states == {"lost": "CRASHED", "next": "COMPLETED"}
 
 
 def test_two_runs_may_keep_their_records_at_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
