@@ -143,11 +143,7 @@ def publish(
             )
         version = _next_version(earlier)
         name = f"dermcot-{version}"
-        if folder.exists("LATEST") and folder.read("LATEST").startswith(f"{name} ".encode()):
-            raise StoreError(
-                f"{folder.path(name)} was published but has lost its manifest.json: restore that file, or move the "
-                "folder and LATEST away, before publishing again"
-            )
+        _refuse_lost(folder, name)
         folder.delete(name)
         files: dict[str, dict[str, Any]] = {}
         with report(folder, name) as made:
@@ -201,6 +197,15 @@ def _point_to(folder: Folder, release: Release) -> None:
     line = f"{release.name} sha256:{release.digest}\n".encode()
     if not folder.exists("LATEST") or folder.read("LATEST") != line:
         folder.write("LATEST", line)
+
+
+def _refuse_lost(folder: Folder, name: str) -> None:
+    """Raise :class:`StoreError` where ``name`` was published before and is no whole release any more."""
+    if folder.exists("LATEST") and folder.read("LATEST").startswith(f"{name} ".encode()):
+        raise StoreError(
+            f"{folder.path(name)} was published but has lost its manifest.json: restore that file, or move the "
+            "folder and LATEST away, before publishing again"
+        )
 
 
 def _next_version(earlier: list[Release]) -> str:

@@ -1,9 +1,9 @@
 """The database in which a record is kept: one of Prefect's, made by Prefect, filled row by row.
 
 ``prefect server start`` over the folder shows it. It is filled with plain SQL: importing Prefect takes two seconds of a
-core and 150 MB, beside every run, and its API gives every state the time of its writing, while a run's
-times are those at which things happened. Prefect itself is only asked, in a process of its own, to make a database or
-to bring an older one up to date; an empty one is kept for each version of it, since making one takes ten seconds.
+core and 150 MB, beside every run, and its API gives every state the time of its writing, while a run's times are those
+at which things happened. Prefect itself is only asked, in a process of its own, to make a database or to bring an older
+one up to date; an empty one is kept for each version of it, since making one takes seconds.
 """
 
 from __future__ import annotations
